@@ -1,0 +1,1 @@
+"""Flux: durable workflows on any cloud's functions."""

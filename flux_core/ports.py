@@ -1,0 +1,194 @@
+"""What the engine needs from outside, as small protocols; it must not contain an implementation.
+
+A store author implements `WorkflowStorage` and runs the contract suite of `flux_core.testing` against it.
+Every write is conditional: there is no method that overwrites what another invocation may have written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class InstanceRef(NamedTuple):
+    """The key of one instance. The three parts are checked names (PROTOCOL, Security)."""
+
+    tenant: str
+    workflow: str
+    id: str
+
+
+class Header(NamedTuple):
+    """What the list and due indexes know of an instance. Changes only at episode boundaries (PROTOCOL rule 2).
+
+    `due` is a conservative hint in milliseconds since the epoch: the instance may need a tick from then on
+    (PROTOCOL rule 7); None means that nothing but a signal or an operator can move it.
+    """
+
+    status: str
+    created_at: int
+    updated_at: int
+    epoch: int
+    seq: int
+    due: int | None
+
+
+class Mail(NamedTuple):
+    """One signal in the mailbox: put if absent by (`name`, `id`), never changed."""
+
+    name: str
+    id: str
+    at: int
+    body: bytes
+
+
+class Due(NamedTuple):
+    """An entry of the due index."""
+
+    ref: InstanceRef
+    due: int
+
+
+class Listed(NamedTuple):
+    """An entry of the list index."""
+
+    ref: InstanceRef
+    header: Header
+
+
+class Page(NamedTuple):
+    """One page of a listing. `cursor` is opaque; None says that this was the last page."""
+
+    items: Sequence[Listed]
+    cursor: str | None
+
+
+class WorkflowStorage(Protocol):
+    """Where instances live: one append-only log each, a mailbox, snapshots, and two indexes.
+
+    Reads see every write that was acknowledged before they began. Every method raises
+    `StorageUnavailable` when the store did not answer; a write may then have happened or not.
+    """
+
+    ephemeral: bool
+    """True if a restart loses everything (memory). Cloud handlers refuse such a store."""
+
+    def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
+        """Put `record` at key `seq` unless something is there: None if written, else the bytes found.
+
+        With `header`, the header (and with it both indexes) changes in the same commit; if the slot was taken,
+        the header stays. A store without such commits puts the new due entry first, then the record, then the
+        list entry, and removes the superseded due entry last, by exact key (PROTOCOL rule 7).
+        The caller has seen record `seq - 1`; the store need not check that.
+        """
+        ...
+
+    def read(self, ref: InstanceRef, start: int = 0) -> list[bytes]:
+        """All records from `start` on, contiguous and in order; empty if there are none."""
+        ...
+
+    def tail(self, ref: InstanceRef) -> tuple[int, bytes] | None:
+        """The newest record with its sequence number; None for an unknown instance."""
+        ...
+
+    def header(self, ref: InstanceRef) -> Header | None:
+        """The header as last written; None for an unknown instance."""
+        ...
+
+    def put_mail(self, ref: InstanceRef, mail: Mail) -> Mail | None:
+        """Put mail unless its (name, id) is taken: None if written, else the mail found."""
+        ...
+
+    def mail(self, ref: InstanceRef) -> list[Mail]:
+        """The whole mailbox, ordered by (`at`, `id`)."""
+        ...
+
+    def put_snapshot(self, ref: InstanceRef, seq: int, state: bytes) -> None:
+        """Keep a snapshot of the state after record `seq`. Equal for equal `seq`, so writing it twice is harmless."""
+        ...
+
+    def snapshot(self, ref: InstanceRef) -> tuple[int, bytes] | None:
+        """The newest snapshot with its sequence number."""
+        ...
+
+    def nudge(self, ref: InstanceRef, epoch: int, due: int) -> bool:
+        """Make the due entry no later than `due`, if the header still has `epoch`; False if it has another."""
+        ...
+
+    def settle(self, ref: InstanceRef, seq: int, due: int, then: int | None) -> bool:
+        """Replace exactly the entry `due`, if the header is still the one of record `seq`; else False, no change."""
+        ...
+
+    def due(self, until: int, limit: int) -> list[Due]:
+        """Up to `limit` entries of all tenants with `due <= until`, earliest first."""
+        ...
+
+    def list(  # noqa: PLR0913 -- a listing's filters are independent of each other
+        self,
+        tenant: str,
+        workflow: str | None = None,
+        statuses: Sequence[str] | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page:
+        """Instances, newest first (by `created_at`, then id); no entry twice, none missed that exists throughout."""
+        ...
+
+    def purge(self, ref: InstanceRef, seq: int) -> bool:
+        """Remove all of an instance whose newest record is `seq`, record 0 last; False, nothing removed, if it is not."""
+        ...
+
+    def ensure(self) -> None:
+        """Create what the store needs (tables, indexes) if it is absent."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. Using the store afterwards is an error."""
+        ...
+
+
+class Clock(Protocol):
+    """Time as an argument: virtual in tests."""
+
+    def now(self) -> int:
+        """Wall-clock milliseconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that never goes back; only differences mean anything."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Block this invocation for `seconds` (short back-offs only)."""
+        ...
+
+
+class Entropy(Protocol):
+    """Randomness as an argument: seeded in tests."""
+
+    def token(self) -> str:
+        """32 hexadecimal digits (128 random bits): instance ids and invocation nonces."""
+        ...
+
+    def uniform(self) -> float:
+        """A number in [0, 1): the jitter of a back-off."""
+        ...
+
+
+class TraceSink(Protocol):
+    """Where trace events go. An exception in `emit` is logged and counted, and changes nothing."""
+
+    def emit(self, event: Mapping[str, object]) -> None:
+        """Take one event (fields: SEMANTICS, Trace events). It must not keep the invocation waiting."""
+        ...
+
+
+class Logger(Protocol):
+    """The engine's own log lines; `FluxConsoleLogger`, `FluxSilentLogger` or anything of this form."""
+
+    def debug(self, message: str, **fields: object) -> None: ...
+    def info(self, message: str, **fields: object) -> None: ...
+    def warn(self, message: str, **fields: object) -> None: ...
+    def error(self, message: str, **fields: object) -> None: ...
