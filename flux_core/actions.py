@@ -1,0 +1,125 @@
+"""What to do next, in the imperative: the outputs of `machine.decide`. They are values without behaviour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from flux_core.records import Record
+    from flux_core.state import ErrorInfo
+    from flux_core.workflow import StepDefinition
+
+
+class Proceed:
+    """Make the records durable, then ask again."""
+
+    __slots__ = ()
+
+
+class RunStep:
+    """Call the step's handler (with `undo`, its compensator), condition first unless `held`."""
+
+    __slots__ = ("attempt", "held", "step", "undo")
+
+    def __init__(self, step: StepDefinition, attempt: int, *, undo: bool = False, held: bool = False) -> None:
+        self.step = step
+        self.attempt = attempt
+        self.undo = undo
+        self.held = held
+
+
+class EvaluateCondition:
+    """Call only the commit's condition: an intent may not be written for a step that is skipped."""
+
+    __slots__ = ("attempt", "step")
+
+    def __init__(self, step: StepDefinition, attempt: int) -> None:
+        self.step = step
+        self.attempt = attempt
+
+
+class Probe:
+    """Ask what became of an attempt of unknown outcome."""
+
+    __slots__ = ("attempt", "error", "step", "undo")
+
+    def __init__(self, step: StepDefinition, attempt: int, error: ErrorInfo, *, undo: bool) -> None:
+        self.step = step
+        self.attempt = attempt
+        self.error = error
+        self.undo = undo
+
+
+class BackOff:
+    """Sleep `seconds` inside the invocation before attempt number `attempt`."""
+
+    __slots__ = ("attempt", "error", "path", "seconds", "undo", "unresolved")
+
+    def __init__(  # noqa: PLR0913 -- fields of a value
+        self, path: str, attempt: int, seconds: float, error: ErrorInfo, *, undo: bool, unresolved: bool
+    ) -> None:
+        self.path = path
+        self.attempt = attempt
+        self.seconds = seconds
+        self.error = error
+        self.undo = undo
+        self.unresolved = unresolved
+
+
+class ReadMail:
+    """Read the mailbox. `resting`: the instance is not owned; its due entry is `due`, if that is known."""
+
+    __slots__ = ("due", "resting")
+
+    def __init__(self, *, resting: bool, due: int | None = None) -> None:
+        self.resting = resting
+        self.due = due
+
+
+class Rest:
+    """Nothing can run. The due entry (`due`, if that is known) becomes `then`, if nobody has moved it since."""
+
+    __slots__ = ("due", "then")
+
+    def __init__(self, due: int | None, then: int | None) -> None:
+        self.due = due
+        self.then = then
+
+
+class HandOver:
+    """Let another invocation go on."""
+
+    __slots__ = ()
+
+
+class Finish:
+    """The instance has ended, or is stuck."""
+
+    __slots__ = ()
+
+
+class Ignore:
+    """There is nothing to do for this invocation. `due` is when the instance needs a tick, if it does."""
+
+    __slots__ = ("due", "why")
+
+    def __init__(self, why: str, due: int | None) -> None:
+        self.why = why
+        self.due = due
+
+
+PROCEED: Final = Proceed()
+HAND_OVER: Final = HandOver()
+FINISH: Final = Finish()
+
+Action = Proceed | RunStep | EvaluateCondition | Probe | BackOff | ReadMail | Rest | HandOver | Finish | Ignore
+
+
+class Decision:
+    """Records to make durable, in order, and the action to carry out after that."""
+
+    __slots__ = ("action", "records")
+
+    def __init__(self, action: Action, *records: Record) -> None:
+        self.records = records
+        self.action = action

@@ -1,0 +1,225 @@
+"""What a handler sees of its instance. It offers values and must not offer a way to change the instance.
+
+A context belongs to one attempt. When the attempt is cut by its time limit the context goes dead: whatever the late
+handler still does with it raises, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import marshal
+from typing import TYPE_CHECKING, Any
+
+from flux_core.data import Data
+from flux_core.errors import StepTimeout
+from flux_core.keys import idempotency_key
+from flux_core.state import COMPLETED, RUNNING, StepExecution
+from flux_core.workflow import UNDO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flux_core.logger import StepLog
+    from flux_core.ports import Clock, InstanceRef, Logger
+    from flux_core.state import WorkflowState
+    from flux_core.workflow import StepDefinition
+
+
+class Surroundings:
+    """What all attempts of one invocation share. The engine makes it; contexts read it."""
+
+    __slots__ = ("clock", "input", "logger", "ref", "state")
+
+    def __init__(self, ref: InstanceRef, state: WorkflowState, input_: object, clock: Clock, logger: Logger) -> None:
+        self.ref = ref
+        self.state = state
+        self.input = input_
+        self.clock = clock
+        self.logger = logger
+
+
+class Results:
+    """`ctx.results["charge"]`: the outputs of completed steps. A skipped step is absent. Read-only."""
+
+    __slots__ = ("_steps",)
+
+    def __init__(self, steps: dict[str, StepExecution]) -> None:
+        self._steps = steps
+
+    def __getitem__(self, path: str) -> Any:
+        step = self._steps.get(path)
+        if step is None or step.status != COMPLETED:
+            raise KeyError(path)
+        return _copy(step.output)
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """The output at `path`, or `default`."""
+        return self[path] if path in self else default
+
+    def __contains__(self, path: object) -> bool:
+        step = self._steps.get(path) if isinstance(path, str) else None
+        return step is not None and step.status == COMPLETED
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for path, step in self._steps.items() if step.status == COMPLETED)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"Results({list(self)})"
+
+
+def _copy(value: object) -> object:
+    """A handler may change what it gets; the record may not change with it."""
+    try:
+        return marshal.loads(marshal.dumps(value, 2))  # noqa: S302 -- bytes of this very line, never stored or received
+    except ValueError:
+        from copy import deepcopy  # noqa: PLC0415 -- only values that marshal does not know pay for it
+
+        return deepcopy(value)
+
+
+class Context:
+    """The argument of every handler, condition, compensator and probe."""
+
+    __slots__ = ("_around", "_data", "_ends", "_step", "_undo", "attempt", "touched_input", "written")
+
+    def __init__(
+        self, around: Surroundings, step: StepDefinition | None, attempt: int, data: Data, *, undo: bool = False
+    ) -> None:
+        self._around: Surroundings | None = around
+        self._step = step
+        self._data: Any = data
+        self._undo = undo
+        self._ends: float | None = None
+        self.attempt = attempt
+        """1 for the first attempt of the step."""
+        self.touched_input = False
+        self.written = False
+
+    def _live(self) -> Surroundings:
+        around = self._around
+        if around is None:
+            name = None if self._step is None else self._step.path
+            message = f"this attempt of step {name!r} has been cut by its time limit; nothing it does counts any more"
+            raise StepTimeout(message)
+        return around
+
+    def kill(self) -> None:
+        """From now on everything raises: the attempt was cut."""
+        self._around = None
+
+    @property
+    def id(self) -> str:
+        """The instance's id."""
+        return self._live().ref.id
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self._live().ref.workflow
+
+    @property
+    def name(self) -> str:
+        """The workflow's name, as in the seeds."""
+        return self._live().ref.workflow
+
+    @property
+    def tenant(self) -> str:
+        """The instance's tenant."""
+        return self._live().ref.tenant
+
+    @property
+    def input(self) -> Any:
+        """What `execute` was given, as `.input(...)` made it. It belongs to the caller: changing it fails the step."""
+        around = self._live()
+        self.touched_input = True
+        return around.input
+
+    @property
+    def data(self) -> Any:
+        """The instance's data: a dictionary whose keys are also attributes. What a successful attempt writes is kept."""
+        self._live()
+        self.written = True
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._live()
+        self.written = True
+        self._data = Data(value) if type(value) is dict else value
+
+    @property
+    def results(self) -> Results:
+        """The outputs of completed steps, by name."""
+        return Results(self._live().state.steps)
+
+    @property
+    def step(self) -> str | None:
+        """The name of the step; None in the hooks of the workflow."""
+        return None if self._step is None else self._step.name
+
+    @property
+    def status(self) -> str:
+        """The instance's status."""
+        return self._live().state.status
+
+    @property
+    def current_step(self) -> int:
+        """The step's 0-based place in the definition."""
+        return self._live().state.cursor if self._step is None else self._step.index
+
+    @property
+    def history(self) -> list[StepExecution]:
+        """What became of every step so far, in definition order."""
+        entries = history(self._live().state)
+        if self._step is not None and not self._undo:
+            own = entries[self._step.index] = _shown_running(entries[self._step.index], self.attempt)
+            own.status = RUNNING
+        return entries
+
+    @property
+    def idempotency_key(self) -> str:
+        """Pass it to the other side: the same over crashes and retries, new once the effect was undone (PROTOCOL)."""
+        around = self._live()
+        if self._step is None:
+            message = "only a step has an idempotency key"
+            raise AttributeError(message)
+        ref, path = around.ref, self._step.path
+        k = around.state.discarded.get(path, 0)
+        return idempotency_key(ref.tenant, ref.workflow, ref.id, path + UNDO if self._undo else path, k)
+
+    @property
+    def log(self) -> StepLog:
+        """The engine's logger, with the instance and the step filled in."""
+        from flux_core.logger import StepLog  # noqa: PLC0415 -- only a handler that logs pays for it
+
+        around = self._live()
+        return StepLog(around.logger, around.ref, self.step, self.attempt)
+
+    def limit(self, seconds: float | None) -> None:
+        """The attempt ends in `seconds` at the latest."""
+        if seconds is not None:
+            self._ends = self._live().clock.monotonic() + seconds
+
+    def remaining(self) -> float | None:
+        """Seconds until the attempt is cut; None if it has no limit."""
+        around = self._live()
+        return None if self._ends is None else max(0.0, self._ends - around.clock.monotonic())
+
+    def __repr__(self) -> str:
+        name = None if self._step is None else self._step.path
+        return f"<Context of step {name!r}, attempt {self.attempt}>"
+
+
+def history(state: WorkflowState) -> list[StepExecution]:
+    """One entry a step in definition order; those that never ran are pending."""
+    steps = state.steps
+    return [steps.get(name) or StepExecution(name) for name in state.names]
+
+
+def _shown_running(entry: StepExecution, attempt: int) -> StepExecution:
+    shown = StepExecution(entry.path)
+    shown.attempt = attempt
+    shown.started_ms = entry.started_ms
+    return shown

@@ -1,0 +1,32 @@
+"""Hashes that become keys: idempotency keys, mail ids, the hash of an input. Fields are length-prefixed."""
+
+from __future__ import annotations
+
+
+def _hash(*fields: str) -> str:
+    from hashlib import sha256  # noqa: PLC0415 -- 2.5 ms that a plain import of the kit need not pay
+
+    digest = sha256()
+    for field in fields:
+        raw = field.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(raw))
+        digest.update(raw)
+    return digest.hexdigest()[:32]
+
+
+def idempotency_key(tenant: str, workflow: str, id: str, path: str, k: int) -> str:  # noqa: A002 -- the field's name
+    """32 hexadecimal digits, the same over crashes and automatic retries of the step at `path`.
+
+    `k` counts the recorded successes of that path that were since undone or discarded (PROTOCOL, Idempotency key).
+    """
+    return _hash(tenant, workflow, id, path, str(k))
+
+
+def mail_id(dedupe_id: str) -> str:
+    """A de-duplication id as a storage key."""
+    return _hash(dedupe_id)
+
+
+def content_hash(text: str) -> str:
+    """The hash of a canonical text: tells whether two inputs are the same (PROTOCOL rule 19)."""
+    return _hash(text)

@@ -1,0 +1,78 @@
+"""The engine's own log lines, and the logger a handler sees. It must not decide what is worth a line."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from flux_core.ports import InstanceRef, Logger
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
+
+
+class FluxConsoleLogger:
+    """Lines on standard error: `[flux] warn  message key=value ...`. `level`: debug, info, warn or error."""
+
+    def __init__(self, level: str = "info") -> None:
+        """`ValueError` for a level that is none of the four."""
+        if level not in _LEVELS:
+            message = f"level must be one of {', '.join(_LEVELS)}; got {level!r}"
+            raise ValueError(message)
+        self._from = _LEVELS[level]
+
+    def debug(self, message: str, **fields: object) -> None:
+        """For who looks for a fault in the engine."""
+        self._line("debug", message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        """What happens."""
+        self._line("info", message, fields)
+
+    def warn(self, message: str, **fields: object) -> None:
+        """What somebody should look at."""
+        self._line("warn", message, fields)
+
+    def error(self, message: str, **fields: object) -> None:
+        """What somebody must look at."""
+        self._line("error", message, fields)
+
+    def _line(self, level: str, message: str, fields: dict[str, object]) -> None:
+        if _LEVELS[level] >= self._from:
+            shown = "".join(f" {key}={value}" for key, value in fields.items())
+            sys.stderr.write(f"[flux] {level:5} {message}{shown}\n")
+
+
+class FluxSilentLogger:
+    """Says nothing: the default."""
+
+    def debug(self, message: str, **fields: object) -> None:
+        """Nothing."""
+
+    info = warn = error = debug
+
+
+class StepLog:
+    """`ctx.log`: the engine's logger with workflow, id, step and attempt filled in."""
+
+    __slots__ = ("_fields", "_logger")
+
+    def __init__(self, logger: Logger, ref: InstanceRef, step: str | None, attempt: int) -> None:
+        self._logger = logger
+        self._fields = {"workflow": ref.workflow, "id": ref.id, "step": step, "attempt": attempt}
+
+    def debug(self, message: str, **fields: object) -> None:
+        """For who looks for a fault."""
+        self._logger.debug(message, **self._fields, **fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        """What happens."""
+        self._logger.info(message, **self._fields, **fields)
+
+    def warn(self, message: str, **fields: object) -> None:
+        """What somebody should look at."""
+        self._logger.warn(message, **self._fields, **fields)
+
+    def error(self, message: str, **fields: object) -> None:
+        """What somebody must look at."""
+        self._logger.error(message, **self._fields, **fields)

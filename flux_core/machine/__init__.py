@@ -1,0 +1,28 @@
+"""Every rule about what may happen to an instance, and nothing else.
+
+Rule 1: time, jitter and what the outside answered are arguments; nothing here reads a clock, draws a number or
+does I/O. Rule 2: `decide` returns records and an action and changes nothing; the shell makes the records durable,
+folds them with `evolve`, and only then carries out the action. Rule 3: after any crash, folding the log and asking
+`decide(..., ADVANCED)` continues where the log ends; only what was in memory may be lost.
+
+    StepSucceeded --decide--> [step] + Proceed --append, evolve--> ADVANCED --decide--> [intent] + RunStep ...
+"""
+
+from flux_core.machine.decide import MOST_DEATHS, MOST_SIGNALS, decide, may_start, renewal, start, takeover_at, timer
+from flux_core.machine.evolve import evolve, fold
+from flux_core.machine.verbs import VERBS, check_verb
+
+__all__ = [
+    "MOST_DEATHS",
+    "MOST_SIGNALS",
+    "VERBS",
+    "check_verb",
+    "decide",
+    "evolve",
+    "fold",
+    "may_start",
+    "renewal",
+    "start",
+    "takeover_at",
+    "timer",
+]

@@ -1,0 +1,364 @@
+"""`evolve(state, record)`: what a record makes of the state; `fold` is evolve over a log. It decides nothing.
+
+Used alike by the engine, the command line and the checkers. It updates the state it is given in place (flat cost a
+record), so callers hand it only a state they own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flux_core import records as r
+from flux_core import state as s
+from flux_core.state import ErrorInfo, Kept, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
+from flux_core.workflow import UNDO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from flux_core.ports import InstanceRef
+    from flux_core.records import Record
+
+
+def fold(ref: InstanceRef, log: Iterable[Record]) -> WorkflowState:
+    """The state after `log`, which begins with record 0."""
+    state = WorkflowState(ref.tenant, ref.workflow, ref.id)
+    for record in log:
+        evolve(state, record)
+    return state
+
+
+def evolve(state: WorkflowState, record: Record) -> None:
+    """Fold one record into `state`."""
+    type_ = record.type
+    state.seq += 1
+    state.updated_at = record.at
+    _EVOLVE[type_](state, record, record.body)
+    if type_ in r.RELEASING:
+        state.owned = False
+    elif type_ not in r.CONTROL:
+        lease = state.lease
+        state.lease_until = record.at + lease.ms if lease.cap is None else lease.end(record.at)
+
+
+def _start(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    state.version = body["ver"]
+    state.fingerprint = body["fp"]
+    state.names = body["names"]
+    state.input = body["in"]
+    state.input_hash = body["ih"]
+    state.created_at = record.at
+    _own(state, record, body)
+
+
+def _claim(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    if state.owned:
+        state.deaths += 1
+    state.pauses = 0
+    state.stuck = None
+    _own(state, record, body)
+
+
+def _own(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    state.epoch = record.epoch
+    state.owned = True
+    state.lease = Lease(body["l"], body.get("dl"))
+    state.status = s.ROLLING_BACK if state.undoing else s.RUNNING
+
+
+def _renew(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    """Only the lease moves, as with every record of the owner."""
+
+
+def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    path = body["p"]
+    steps = state.steps
+    step = steps.get(path)
+    if step is None:
+        step = steps[path] = StepExecution(path)
+    step.attempt = body["a"]
+    run_ms = step.run_ms = body["ms"]
+    step.started_ms = record.at - int(run_ms)
+    changed = body.get("set")
+    if changed is not None:
+        state.data.update(changed)
+    if "del" in body:
+        for key in body["del"]:
+            state.data.pop(key, None)
+    _close(state, path)
+    state.deaths = 0
+    if "e" in body:
+        _fail(state, step, record, body)
+    elif "w" in body:
+        signals, due, default = body["w"]
+        step.status = s.SUSPENDED
+        step.waiting_for = tuple(signals)
+        state.waits[path] = OpenWait(step.waiting_for, due, default)
+    else:
+        _complete(state, step, record.at, body.get("o"))
+        if state.kept:
+            state.kept.pop(path, None)
+
+
+def _close(state: WorkflowState, path: str) -> None:
+    """The attempts at `path` have an outcome: nothing about them is open any more."""
+    if state.intents:
+        state.intents.pop(path, None)
+    if state.doubts:
+        state.doubts.pop(path, None)
+    if state.retry_at:
+        state.retry_at.pop(path, None)
+
+
+def _complete(state: WorkflowState, step: StepExecution, at: int, output: object) -> None:
+    step.status = s.COMPLETED
+    step.output = output
+    step.error = None
+    step.ended_ms = at
+    step.waiting_for = ()
+    state.completed[step.path] = None
+    _move_on(state)
+
+
+def _skip(state: WorkflowState, step: StepExecution, at: int) -> None:
+    step.status = s.SKIPPED
+    step.ended_ms = at
+    step.waiting_for = ()
+    _move_on(state)
+
+
+def _move_on(state: WorkflowState) -> None:
+    names = state.names
+    steps = state.steps
+    cursor = state.cursor
+    while cursor < len(names):
+        step = steps.get(names[cursor])
+        if step is None or (step.status != s.COMPLETED and step.status != s.SKIPPED):
+            break
+        cursor += 1
+    state.cursor = cursor
+
+
+def _fail(state: WorkflowState, step: StepExecution, record: Record, body: dict[str, Any]) -> None:
+    error = ErrorInfo.of(body["e"])
+    step.status = s.FAILED
+    step.error = error.message
+    step.ended_ms = record.at
+    step.waiting_for = ()
+    if not state.undoing:
+        state.failure = error
+        state.undoing = True
+        if "rb" in body:
+            state.status = s.ROLLING_BACK
+
+
+def _skipped(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    step = _of(state, body["p"])
+    step.run_ms = body["ms"]
+    state.deaths = 0
+    state.kept.pop(step.path, None)
+    _close(state, step.path)
+    _skip(state, step, record.at)
+
+
+def _of(state: WorkflowState, path: str) -> StepExecution:
+    step = state.steps.get(path)
+    if step is None:
+        step = state.steps[path] = StepExecution(path)
+    return step
+
+
+def _intent(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    path = body["p"]
+    undo = "undo" in body
+    key = path + UNDO if undo else path
+    state.intents[key] = OpenIntent(body["a"], undo=undo)
+    state.retry_at.pop(key, None)
+    if "u" in body:
+        state.doubts[key] = None
+    step = _of(state, path)
+    if undo:
+        step.status = s.COMPENSATING
+        step.undo_attempt = body["a"]
+    else:
+        step.status = s.RUNNING
+        step.attempt = body["a"]
+        step.started_ms = record.at
+
+
+def _comp(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    path = body["p"]
+    step = state.steps[path]
+    state.data.update(body.get("set", ()))
+    for key in body.get("del", ()):
+        state.data.pop(key, None)
+    _close(state, path + UNDO)
+    state.completed.pop(path, None)
+    state.deaths = 0
+    if "e" in body:
+        step.status = s.COMPENSATION_FAILED
+        step.error = ErrorInfo.of(body["e"]).message
+    else:
+        _compensated(state, step, record.at)
+
+
+def _compensated(state: WorkflowState, step: StepExecution, at: int) -> None:
+    step.status = s.COMPENSATED
+    step.compensated_ms = at
+    state.discarded[step.path] = state.discarded.get(step.path, 0) + 1
+
+
+def _retry_wait(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    path = body["p"]
+    undo = "undo" in body
+    key = path + UNDO if undo else path
+    _close(state, key)
+    state.retry_at[key] = body["due"]
+    if "u" in body:
+        state.doubts[key] = None
+    state.deaths = 0
+    step = _of(state, path)
+    step.error = ErrorInfo.of(body["e"]).message
+    if undo:
+        step.status = s.COMPENSATING
+        step.undo_attempt = body["a"]
+    else:
+        step.status = s.PENDING
+        step.attempt = body["a"]
+
+
+def _recv(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    state.consumed[body["m"]] = None
+    del state.waits[body["p"]]
+    state.deaths = 0
+    _complete(state, state.steps[body["p"]], record.at, body.get("o"))
+
+
+def _timeout(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    wait = state.waits.pop(body["p"])
+    step = state.steps[body["p"]]
+    state.deaths = 0
+    if "e" in body:
+        _fail(state, step, record, body)
+    else:
+        _complete(state, step, record.at, wait.default[0] if wait.default else None)
+
+
+def _susp(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    state.status = s.ROLLING_BACK if state.undoing else s.SUSPENDED
+
+
+def _yield(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    """Only the ownership ends, as with every releasing record."""
+
+
+def _end(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    state.status = body["s"]
+    state.completed_at = record.at
+    if state.status == s.CANCELLED:
+        why = state.cancel[0] if state.cancel else None
+        state.error = ErrorInfo("Cancelled", why or "the workflow was cancelled")
+    else:
+        state.error = state.failure
+    state.waits.clear()
+
+
+def _stuck(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    state.status = s.STUCK
+    state.stuck = [body["why"], body.get("p"), body["d"]]
+    state.error = ErrorInfo(body["why"], body["d"], body.get("p"))
+
+
+def _blocked(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    state.status = s.BLOCKED
+    state.pauses += 1
+    state.stuck = [body["why"], None, body["d"]]
+    state.error = ErrorInfo(body["why"], body["d"])
+
+
+def _cancelreq(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    if state.undoing:
+        return
+    state.cancel = [body.get("why")]
+    state.undoing = True
+    state.status = s.ROLLING_BACK
+    state.error = None
+    state.retry_at.clear()
+
+
+def _retry(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    _reopen(state, body)
+
+
+def _reopen(state: WorkflowState, body: dict[str, Any]) -> None:
+    """A new generation: the steps of `reset` are as if they had never run, but for what is kept (rule 17)."""
+    kept = {path: Kept(*fields) for path, fields in body["kept"].items()}
+    for path in body["reset"]:
+        step = state.steps.pop(path, None)
+        state.completed.pop(path, None)
+        if step is not None and step.status == s.COMPLETED and path not in kept:
+            state.discarded[path] = state.discarded.get(path, 0) + 1
+    state.generation += 1
+    state.kept = kept
+    state.data = body["data"]
+    state.waits.clear()
+    state.retry_at.clear()
+    state.intents.clear()
+    state.doubts.clear()
+    state.undoing = False
+    state.failure = state.cancel = state.stuck = state.error = state.completed_at = None
+    state.status = s.RUNNING
+    state.owned = False
+    state.deaths = 0
+    state.cursor = 0
+    _move_on(state)
+
+
+def _resolve(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    if "reset" in body:
+        _reopen(state, body)
+        return
+    path, how = body["p"], body["h"]
+    step = _of(state, path)
+    undo = "undo" in body
+    _close(state, path + UNDO if undo else path)
+    state.waits.pop(path, None)
+    if undo:
+        state.completed.pop(path, None)
+        step.error = None
+        if how == s.COMPLETED:
+            _compensated(state, step, record.at)
+        else:
+            step.status = s.COMPLETED
+    elif how == s.COMPLETED:
+        _complete(state, step, record.at, body.get("o"))
+    else:
+        _skip(state, step, record.at)
+    state.deaths = 0
+    if state.terminal:
+        state.status = body["s"]
+    else:
+        state.stuck = state.error = None
+        state.status = s.ROLLING_BACK if state.undoing else s.RUNNING
+
+
+_EVOLVE: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], None]] = {
+    r.START: _start,
+    r.CLAIM: _claim,
+    r.RENEW: _renew,
+    r.STEP: _step,
+    r.SKIPPED: _skipped,
+    r.INTENT: _intent,
+    r.COMP: _comp,
+    r.RETRY_WAIT: _retry_wait,
+    r.RECV: _recv,
+    r.TIMEOUT: _timeout,
+    r.SUSP: _susp,
+    r.YIELD: _yield,
+    r.END: _end,
+    r.STUCK: _stuck,
+    r.BLOCKED: _blocked,
+    r.CANCELREQ: _cancelreq,
+    r.RETRY: _retry,
+    r.RESOLVE: _resolve,
+}

@@ -1,0 +1,136 @@
+"""What `retry_step`, `resume`, `complete_step` and `skip_step` mean: which steps start over and what is kept.
+
+Pure like all of the machine: the log is an argument, because data as it was before a step is in no later state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flux_core import records as r
+from flux_core import state as s
+from flux_core.errors import Refused
+from flux_core.machine.evolve import evolve
+from flux_core.state import WorkflowState
+from flux_core.workflow import UNDO
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flux_core.events import RetryRequested, StepResolved
+    from flux_core.records import Record
+    from flux_core.workflow import WorkflowDefinition
+
+
+def retrial(workflow: WorkflowDefinition, state: WorkflowState, event: RetryRequested) -> dict[str, Any]:
+    """The body of a `retry` record; `Refused` if the step cannot be the next to run (PROTOCOL rule 17)."""
+    workflow.step(event.path)
+    _settled(state, event.path, "retry_step")
+    forced = event.path if event.force else None
+    body = _reopening(state, event.path, event.log, workflow, "retry_step", forced)
+    return {"p": event.path, **({"force": 1} if event.force else {}), **body}
+
+
+def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepResolved) -> tuple[dict[str, Any], str]:
+    """The body of a `resolve` record, and the status after it; `Refused` if there is nothing to resolve there."""
+    path = event.path
+    workflow.step(path)
+    verb = "complete_step" if event.how == s.COMPLETED else "skip_step"
+    body: dict[str, Any] = {"p": path, "h": event.how, "by": event.by, "why": event.why}
+    step = state.steps.get(path)
+    if step is not None and (step.status == s.COMPENSATION_FAILED or path + UNDO in state.intents):
+        body["undo"] = 1
+        if not state.terminal:
+            return body, s.ROLLING_BACK
+        others = any(
+            other.status == s.COMPENSATION_FAILED for other in state.steps.values() if other is not step
+        )  # fmt: skip
+        body["s"] = s.ROLLED_BACK if event.how == s.COMPLETED and not others else s.FAILED
+        return body, body["s"]
+    if event.output is not None:
+        body["o"] = event.output
+    if step is not None and step.status in {s.COMPLETED, s.SKIPPED}:
+        message = f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: step {path!r} is {step.status} already"
+        raise Refused(message)
+    if state.terminal:
+        _settled(state, path, verb)
+        body |= _reopening(state, path, event.log, workflow, verb, None)
+        body["kept"][path] = [event.how, event.output, {}, [], 1]
+        return body, s.RUNNING
+    if state.undoing and path not in state.intents:
+        message = (
+            f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: the workflow is being undone, and step "
+            f"{path!r} has no attempt of unknown outcome"
+        )
+        raise Refused(message)
+    return body, s.ROLLING_BACK if state.undoing else s.RUNNING
+
+
+def _settled(state: WorkflowState, path: str, verb: str) -> None:
+    """Nothing may be open but the step itself: neither a failed compensation nor an attempt of unknown outcome."""
+    failed = [step.path for step in state.steps.values() if step.status == s.COMPENSATION_FAILED]
+    open_ = [key for key in (*state.intents, *state.doubts) if key != path]
+    if failed or open_:
+        what = (
+            f"the compensation of step {failed[0]!r} has failed"
+            if failed
+            else f"step {open_[0].removesuffix(UNDO)!r} has an attempt of unknown outcome"
+        )
+        message = (
+            f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: {what}; complete or "
+            f"skip that step first"
+        )
+        raise Refused(message)
+
+
+def _reopening(
+    state: WorkflowState, path: str, log: Sequence[Record], workflow: WorkflowDefinition, verb: str, forced: str | None
+) -> dict[str, Any]:
+    names = state.names
+    first = names.index(path)
+    # Effects that were undone have to be made again: start at the earliest of them.
+    for index in range(first):
+        step = state.steps.get(names[index])
+        if step is not None and step.status == s.COMPENSATED:
+            first = index
+            break
+    for name in names[:first]:
+        step = state.steps.get(name)
+        if step is None or step.status not in {s.COMPLETED, s.SKIPPED}:
+            status = s.PENDING if step is None else step.status
+            message = (
+                f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: step {name!r} "
+                f"before it is {status}; retry {name!r}, or complete or skip it first"
+            )
+            raise Refused(message)
+    reset = names[first:]
+    data, last = _history(state, log, names[first])
+    kept: dict[str, list[Any]] = {}
+    for name in reset:
+        step = state.steps.get(name)
+        if step is not None and step.status == s.COMPLETED and name != forced and workflow.by_path[name].commit:
+            body = last[name]
+            kept[name] = [s.COMPLETED, step.output, body.get("set", {}), body.get("del", []), step.attempt]
+    return {"reset": list(reset), "data": data, "kept": kept}
+
+
+def _history(
+    state: WorkflowState, log: Sequence[Record], path: str
+) -> tuple[dict[str, object], dict[str, dict[str, Any]]]:
+    """Data as it was before `path` last began, and the last successful `step` body of every path."""
+    replay = WorkflowState(state.tenant, state.name, state.id)
+    before: dict[str, object] | None = None
+    last: dict[str, dict[str, Any]] = {}
+    for record in log:
+        body = record.body
+        if record.type in _BEGINNINGS and body["p"] == path and "undo" not in body:
+            step = replay.steps.get(path)
+            if step is None or step.status == s.PENDING:
+                before = dict(replay.data)
+        if record.type == r.STEP and "e" not in body:
+            last[body["p"]] = body
+        evolve(replay, record)
+    return (dict(replay.data) if before is None else before), last
+
+
+_BEGINNINGS = frozenset({r.STEP, r.SKIPPED, r.INTENT, r.RETRY_WAIT, r.RESOLVE})

@@ -1,0 +1,96 @@
+"""What the log keeps. A record is an envelope and a body; it must not contain behaviour.
+
+Bodies are flat dictionaries with short keys, because every step pays for their bytes:
+
+=========== ========================================================================================
+type        body
+=========== ========================================================================================
+start       `ver` version, `fp` fingerprint, `names` step names, `in` input, `ih` its hash, `l` lease ms, `dl` cap
+claim       `l` lease ms, `dl` when the platform ends the invocation (ms since the epoch), if known
+renew       -
+step        `p` path, `a` attempt, `ms` duration, `o` output, `set`/`del` data delta; `w` [signals, due, default] if
+            the handler returned a directive; `e` error if the attempts have ended; `h` if kept by a retry
+skipped     `p`, `ms`, `h` if kept by a retry
+intent      `p`, `a`, `undo` for a compensation, `u` if an earlier attempt's outcome is unknown
+comp        `p`, `a`, `ms`, `set`/`del`; `e` if the compensation failed
+retry_wait  `p`, `a`, `e`, `due`, `undo`, `u`: an attempt failed, the next is due then
+recv        `p`, `m` mail key, `o` payload
+timeout     `p`; `e` if the step fails by it
+susp        -
+yield       -
+end         `s` status
+stuck       `why`, `p`, `d` detail
+blocked     `why`, `d` detail
+cancelreq   `why`, `by`
+retry       `p` target, `reset` paths, `data`, `kept`, `force`, `by`, `why`
+resolve     `p`, `h` how, `o` output, `by`, `why`; with `reset`, `data`, `kept` if it opens an ended instance
+=========== ========================================================================================
+
+`o`, `in`, `set`, `data`, `kept` and the default in `w` hold users' values (tagged in the stored form, see `values`).
+The types `decide`, `pause`, `unpause`, `child`, `patch` and `snapref` of PROTOCOL are not written by this version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+SCHEMA: Final = 1
+
+START: Final = "start"
+CLAIM: Final = "claim"
+RENEW: Final = "renew"
+STEP: Final = "step"
+SKIPPED: Final = "skipped"
+INTENT: Final = "intent"
+COMP: Final = "comp"
+RETRY_WAIT: Final = "retry_wait"
+RECV: Final = "recv"
+TIMEOUT: Final = "timeout"
+SUSP: Final = "susp"
+YIELD: Final = "yield"
+END: Final = "end"
+STUCK: Final = "stuck"
+BLOCKED: Final = "blocked"
+CANCELREQ: Final = "cancelreq"
+RETRY: Final = "retry"
+RESOLVE: Final = "resolve"
+
+CONTROL: Final = frozenset({CANCELREQ, RETRY, RESOLVE})
+"""Appended by verbs, not by the owner, who absorbs them when he finds his slot taken (PROTOCOL rule 6)."""
+
+RELEASING: Final = frozenset({SUSP, YIELD, END, STUCK, BLOCKED})
+"""After these nobody owns the instance."""
+
+OUTCOMES: Final = frozenset({STEP, SKIPPED, COMP, RETRY_WAIT})
+"""Work that is done: if its slot was taken by a control record it is recorded at the new tail."""
+
+
+class Record:
+    """One entry of a log."""
+
+    __slots__ = ("at", "body", "by", "counter", "epoch", "header", "text", "type")
+
+    def __init__(  # noqa: PLR0913 -- the envelope
+        self,
+        type: str,  # noqa: A002 -- the field's name
+        epoch: int,
+        at: int,
+        body: dict[str, Any],
+        header: tuple[str, int | None] | None = None,
+        text: str | None = None,
+    ) -> None:
+        self.type = type
+        self.epoch = epoch
+        self.at = at
+        """Milliseconds since the epoch."""
+        self.body = body
+        self.header = header
+        """`(status, due)` if the record is an episode boundary, so that the header changes in its commit."""
+        self.text = text
+        """The body as JSON without its braces, if whoever made the record had it at hand."""
+        self.by = ""
+        self.counter = 0
+        """With `by` the nonce: drawn once an invocation, counted up by record (PROTOCOL rule 3)."""
+
+    def __repr__(self) -> str:
+        return f"<{self.type} ep={self.epoch} at={self.at} {self.body}>"

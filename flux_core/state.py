@@ -1,0 +1,290 @@
+"""What is known of one instance after folding its log. It holds values; it must not contain a rule.
+
+Times are milliseconds since the epoch. `machine.evolve` is the only writer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+PENDING: Final = "pending"
+RUNNING: Final = "running"
+PAUSED: Final = "paused"
+SUSPENDED: Final = "suspended"
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+ROLLING_BACK: Final = "rolling_back"
+ROLLED_BACK: Final = "rolled_back"
+CANCELLED: Final = "cancelled"
+STUCK: Final = "stuck"
+BLOCKED: Final = "blocked"
+SKIPPED: Final = "skipped"
+COMPENSATING: Final = "compensating"
+COMPENSATED: Final = "compensated"
+COMPENSATION_FAILED: Final = "compensation_failed"
+
+STATUSES: Final = (
+    PENDING,
+    RUNNING,
+    PAUSED,
+    SUSPENDED,
+    COMPLETED,
+    FAILED,
+    ROLLING_BACK,
+    ROLLED_BACK,
+    CANCELLED,
+    STUCK,
+    BLOCKED,
+)
+TERMINAL: Final = frozenset({COMPLETED, FAILED, ROLLED_BACK, CANCELLED})
+"""Nothing runs any more; only retry (and complete or skip of a failed step) opens the instance again."""
+
+
+class Lease:
+    """How long an invocation may own an instance: `ms` from each of its records on, never past `cap`."""
+
+    __slots__ = ("cap", "ms")
+
+    def __init__(self, ms: int, cap: int | None = None) -> None:
+        self.ms = ms
+        self.cap = cap
+        """When the platform has ended the invocation for certain (ms since the epoch); None if it never does."""
+
+    def end(self, now: int) -> int:
+        """When a lease extended at `now` ends, in ms since the epoch."""
+        return now + self.ms if self.cap is None else min(now + self.ms, self.cap)
+
+
+class ErrorInfo:
+    """An error as it is kept: the type's name, the message, and the step it came from. `str()` is the message."""
+
+    __slots__ = ("message", "step", "type")
+
+    def __init__(self, type: str, message: str, step: str | None = None) -> None:  # noqa: A002 -- the field's name
+        self.type = type
+        self.message = message
+        self.step = step
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __repr__(self) -> str:
+        return f"ErrorInfo({self.type!r}, {self.message!r}, step={self.step!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ErrorInfo) and self.to_tree() == other.to_tree()
+
+    __hash__ = None  # type: ignore[assignment] -- a value with fields that may be replaced has no hash
+
+    def to_tree(self) -> list[str | None]:
+        """As records keep it."""
+        return [self.type, self.message, self.step]
+
+    @classmethod
+    def of(cls, tree: list[Any]) -> ErrorInfo:
+        """From a record."""
+        return cls(tree[0], tree[1], tree[2])
+
+
+class StepExecution:
+    """What became of one step: an entry of `result.history`."""
+
+    __slots__ = (
+        "attempt",
+        "compensated_ms",
+        "ended_ms",
+        "error",
+        "name",
+        "output",
+        "path",
+        "run_ms",
+        "started_ms",
+        "status",
+        "undo_attempt",
+        "waiting_for",
+    )
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.name = path
+        self.status = PENDING
+        self.attempt = 0
+        self.undo_attempt = 0
+        self.output: object = None
+        self.error: str | None = None
+        self.started_ms: int | None = None
+        self.ended_ms: int | None = None
+        self.compensated_ms: int | None = None
+        self.run_ms: float | None = None
+        self.waiting_for: tuple[str, ...] = ()
+
+    @property
+    def retries(self) -> int:
+        """Attempts after the first."""
+        return self.attempt - 1 if self.attempt > 1 else 0
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the last attempt started, in UTC."""
+        return _time(self.started_ms)
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When the step completed, failed or was skipped, in UTC."""
+        return _time(self.ended_ms)
+
+    @property
+    def compensated_at(self) -> datetime | None:
+        """When the step was undone, in UTC."""
+        return _time(self.compensated_ms)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds the last attempt ran."""
+        return None if self.run_ms is None else self.run_ms / 1000
+
+    def __repr__(self) -> str:
+        return f"StepExecution({self.path!r}, {self.status}, retries={self.retries})"
+
+
+class OpenWait:
+    """A step that waits: for one of `signals`, or, without any, for its timer alone (a sleep)."""
+
+    __slots__ = ("default", "due", "signals")
+
+    def __init__(self, signals: tuple[str, ...], due: int | None, default: list[Any] | None) -> None:
+        self.signals = signals
+        self.due = due
+        self.default = default
+        """`[value]`: the output if the time passes; None: the step fails then."""
+
+
+class OpenIntent:
+    """A commit's (or compensation's) attempt that began and has no recorded outcome yet (PROTOCOL rule 9)."""
+
+    __slots__ = ("attempt", "undo")
+
+    def __init__(self, attempt: int, *, undo: bool) -> None:
+        self.attempt = attempt
+        self.undo = undo
+
+
+class Kept:
+    """What a retry keeps of a step it passes again: re-applied at its turn instead of running it (rule 17)."""
+
+    __slots__ = ("attempt", "how", "output", "set", "unset")
+
+    def __init__(self, how: str, output: object, set_: dict[str, object], unset: list[str], attempt: int) -> None:
+        self.how = how
+        """`completed` or `skipped`."""
+        self.output = output
+        self.set = set_
+        self.unset = unset
+        self.attempt = attempt
+
+
+class WorkflowState:
+    """The whole of one instance."""
+
+    __slots__ = (
+        "cancel",
+        "completed",
+        "completed_at",
+        "consumed",
+        "created_at",
+        "cursor",
+        "data",
+        "deaths",
+        "discarded",
+        "doubts",
+        "epoch",
+        "error",
+        "failure",
+        "fingerprint",
+        "generation",
+        "id",
+        "input",
+        "input_hash",
+        "intents",
+        "kept",
+        "lease",
+        "lease_until",
+        "name",
+        "names",
+        "owned",
+        "pauses",
+        "retry_at",
+        "seq",
+        "status",
+        "steps",
+        "stuck",
+        "tenant",
+        "undoing",
+        "updated_at",
+        "version",
+        "waits",
+    )
+
+    def __init__(self, tenant: str, name: str, id: str) -> None:  # noqa: A002 -- the field's name
+        self.tenant = tenant
+        self.name = name
+        self.id = id
+        self.version = ""
+        self.fingerprint = ""
+        self.names: list[str] = []
+        self.input: object = None
+        self.input_hash = ""
+        self.status = PENDING
+        self.seq = -1
+        self.epoch = 0
+        self.owned = False
+        self.lease = Lease(0)
+        self.lease_until = 0
+        self.pauses = 0
+        """Ticks that found the instance blocked since it last ran."""
+        self.deaths = 0
+        """Claims of an owned instance since the last progress (PROTOCOL rule 10)."""
+        self.created_at = 0
+        self.updated_at = 0
+        self.completed_at: int | None = None
+        self.data: dict[str, object] = {}
+        self.steps: dict[str, StepExecution] = {}
+        self.cursor = 0
+        """The index of the first top-level step that is neither completed nor skipped."""
+        self.completed: dict[str, None] = {}
+        """Steps whose effects stand and may have to be undone, in order of completion."""
+        self.waits: dict[str, OpenWait] = {}
+        self.retry_at: dict[str, int] = {}
+        """Durable back-offs: path (compensations with their suffix) -> due."""
+        self.intents: dict[str, OpenIntent] = {}
+        self.doubts: dict[str, None] = {}
+        """Paths with an earlier attempt of unknown outcome that nothing has settled yet."""
+        self.consumed: dict[str, None] = {}
+        """Mail taken so far, `name/id`, in order."""
+        self.generation = 0
+        self.kept: dict[str, Kept] = {}
+        self.discarded: dict[str, int] = {}
+        """Successes of a path that were since undone or discarded: k of the idempotency key."""
+        self.undoing = False
+        self.failure: ErrorInfo | None = None
+        self.cancel: list[str | None] | None = None
+        """`[reason]` once a cancel was requested."""
+        self.stuck: list[str | None] | None = None
+        """`[reason, path, detail]` while the instance is stuck or blocked."""
+        self.error: ErrorInfo | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing runs any more."""
+        return self.status in TERMINAL
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    if milliseconds is None:
+        return None
+    from datetime import UTC, datetime  # noqa: PLC0415 -- only who looks at times pays for the import
+
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,295 @@
+"""Trace events, sinks and hooks: everybody who watches. Nobody who watches can change an outcome.
+
+An exception in a hook or a sink is logged and counted, and that is all. The event types are those of the seeds,
+in the order the original engine emits them, plus ours; `docs/semantics.md` lists them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from flux_core import records as r
+from flux_core import state as s
+from flux_core.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TextIO
+
+    from flux_core.context import Context
+    from flux_core.ports import Clock, InstanceRef, Logger, TraceSink
+    from flux_core.records import Record
+    from flux_core.state import ErrorInfo, WorkflowState
+    from flux_core.workflow import StepDefinition, WorkflowDefinition
+
+EVENT_TYPES: Final = (
+    "workflow:start",
+    "workflow:complete",
+    "workflow:error",
+    "workflow:rollback_start",
+    "workflow:rollback_complete",
+    "step:start",
+    "step:complete",
+    "step:error",
+    "step:skipped",
+    "step:retry",
+    "step:suspend",
+    "step:compensate",
+    "signal:received",
+    "workflow:cancel",
+    "workflow:pause",
+    "workflow:handover",
+    "workflow:recovered",
+    "workflow:stuck",
+    "workflow:blocked",
+)
+HOOKS: Final = ("step_start", "step_complete", "step_error", "workflow_complete", "workflow_error")
+
+
+class JsonFileTraceSink:
+    """Appends each event as a line of JSON. `reset=True` empties the file first."""
+
+    def __init__(self, path: str, *, reset: bool = False) -> None:
+        """Nothing is opened before the first event; the folder is created then."""
+        self._path = path
+        self._reset = reset
+        self._file: TextIO | None = None
+
+    def emit(self, event: Mapping[str, object]) -> None:
+        """Write one line and flush it."""
+        if self._file is None:
+            self._file = self._open()
+        self._file.write(json.dumps(event, default=str, separators=(",", ":")) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; the next event opens it again, without a reset."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> TextIO:
+        import os  # noqa: PLC0415 -- once, and only for who traces into a file
+
+        folder = os.path.dirname(self._path)
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        mode, self._reset = ("w" if self._reset else "a"), False
+        return open(self._path, mode, encoding="utf-8")
+
+
+class Telemetry:
+    """Tells the sinks and hooks of one engine what happened."""
+
+    def __init__(
+        self,
+        sinks: Sequence[TraceSink],
+        hooks: Mapping[str, Callable[..., object]] | None,
+        logger: Logger,
+        clock: Clock,
+    ) -> None:
+        self.sinks = tuple(sinks)
+        self.hooks = dict(hooks or {})
+        for name, hook in self.hooks.items():
+            if name not in HOOKS or not callable(hook):
+                message = f"on={{...}}: {name!r} is no hook, or not a function; the hooks are {', '.join(HOOKS)}"
+                raise DefinitionError(message)
+        self.logger = logger
+        self.clock = clock
+        self.errors = 0
+        """Exceptions of hooks and sinks so far."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody watches, so that nobody needs to be told."""
+        return not self.sinks and not self.hooks
+
+    def emit(self, type_: str, ref: InstanceRef, step: StepDefinition | None = None, **fields: object) -> None:
+        """One event to every sink."""
+        if not self.sinks:
+            return
+        event: dict[str, object] = {
+            "type": type_,
+            "timestamp": self.clock.now(),
+            "workflow_id": ref.id,
+            "workflow_name": ref.workflow,
+        }
+        if step is not None:
+            event["step_name"] = step.name
+            event["step_index"] = step.index
+            event["commit"] = step.commit
+            event["max_retries"] = step.retries
+        event.update(fields)
+        for sink in self.sinks:
+            try:
+                sink.emit(event)
+            except Exception as error:  # noqa: BLE001 -- a sink never changes an outcome
+                self._failed("trace sink", error)
+
+    def call(self, hook: str, *arguments: object) -> None:
+        """One hook, if it is set."""
+        function = self.hooks.get(hook)
+        if function is not None:
+            try:
+                function(*arguments)
+            except Exception as error:  # noqa: BLE001 -- a hook never changes an outcome
+                self._failed(f"hook {hook}", error)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self.errors += 1
+        try:
+            self.logger.error(f"a {what} raised; the workflow goes on", error=repr(error))
+        except Exception:  # noqa: BLE001 -- nor does a logger
+            self.errors += 1
+
+    def step_started(self, ref: InstanceRef, step: StepDefinition, ctx: Context) -> None:
+        """The first attempt of a step begins in this invocation."""
+        self.emit("step:start", ref, step, status=s.RUNNING, retries=ctx.attempt - 1)
+        self.call("step_start", step.name, ctx)
+
+    def step_retried(self, ref: InstanceRef, step: StepDefinition, attempt: int, error: ErrorInfo) -> None:
+        """An attempt failed; number `attempt` will follow."""
+        self.emit("step:retry", ref, step, retries=attempt - 1, error=error.message, status=s.PENDING)
+
+    def recorded(self, watched: Watched, record: Record) -> None:
+        """A record is durable and folded into the state."""
+        tell = _TELL.get(record.type)
+        if tell is not None:
+            tell(self, watched, record.body)
+
+
+class Watched:
+    """What telemetry needs to know of an invocation: whose records these are, and a context for hooks."""
+
+    __slots__ = ("context", "ref", "state", "workflow")
+
+    def __init__(self, ref: InstanceRef, workflow: WorkflowDefinition, state: WorkflowState) -> None:
+        self.ref = ref
+        self.workflow = workflow
+        self.state = state
+        self.context: Context | None = None
+        """The context of the last attempt, or one of the workflow."""
+
+
+def _started(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    t.emit("workflow:start", w.ref, status=s.RUNNING, input=w.state.input)
+
+
+def _claimed(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    if w.state.deaths:
+        t.emit("workflow:recovered", w.ref, status=w.state.status, meta={"deaths": w.state.deaths})
+    t.logger.debug("claimed", workflow=w.ref.workflow, id=w.ref.id, epoch=w.state.epoch)
+
+
+def _step(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    if "h" in body:
+        return
+    step = w.workflow.by_path[body["p"]]
+    entry = w.state.steps[step.path]
+    seconds = body["ms"] / 1000
+    if "e" in body:
+        t.emit("step:error", w.ref, step, status=s.FAILED, retries=entry.retries, error=entry.error, duration=seconds)
+        t.call("step_error", step.name, w.context, s.ErrorInfo.of(body["e"]))
+        _failing(t, w)
+    elif "w" in body:
+        t.emit("step:suspend", w.ref, step, status=s.SUSPENDED, meta={"signals": body["w"][0]}, duration=seconds)
+    else:
+        t.emit("step:complete", w.ref, step, status=s.COMPLETED, retries=entry.retries, duration=seconds)
+        t.call("step_complete", step.name, w.context, entry.output)
+
+
+def _failing(t: Telemetry, w: Watched) -> None:
+    if w.state.cancel is None:
+        t.emit("workflow:rollback_start", w.ref, status=s.ROLLING_BACK)
+
+
+def _skipped(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    if "h" not in body:
+        step = w.workflow.by_path[body["p"]]
+        t.emit("step:skipped", w.ref, step, status=s.SKIPPED)
+        t.call("step_complete", step.name, w.context, None)
+
+
+def _compensated(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    step = w.workflow.by_path[body["p"]]
+    if "e" in body:
+        error = s.ErrorInfo.of(body["e"])
+        t.emit("step:error", w.ref, step, status=s.COMPENSATION_FAILED, error=error.message)
+        t.call("step_error", step.name, w.context, error)
+        t.logger.error("a compensation failed", workflow=w.ref.workflow, id=w.ref.id, step=step.path, error=error.message)
+    else:
+        t.emit("step:compensate", w.ref, step, status=s.COMPENSATED, duration=body["ms"] / 1000)
+
+
+def _retry_wait(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    step = w.workflow.by_path[body["p"]]
+    t.step_retried(w.ref, step, body["a"] + 1, s.ErrorInfo.of(body["e"]))
+
+
+def _received(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    step = w.workflow.by_path[body["p"]]
+    t.emit("signal:received", w.ref, step, status=s.COMPLETED, meta={"signal": body["m"].partition("/")[0]})
+
+
+def _timed_out(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    step = w.workflow.by_path[body["p"]]
+    if "e" in body:
+        error = s.ErrorInfo.of(body["e"])
+        t.emit("step:error", w.ref, step, status=s.FAILED, error=error.message)
+        t.call("step_error", step.name, w.context, error)
+        _failing(t, w)
+    else:
+        t.emit("step:complete", w.ref, step, status=s.COMPLETED)
+        t.call("step_complete", step.name, w.context, w.state.steps[step.path].output)
+
+
+def _yielded(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    t.emit("workflow:handover", w.ref, status=w.state.status)
+
+
+def _ended(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    status, error = body["s"], w.state.error
+    if status == s.COMPLETED:
+        t.emit("workflow:complete", w.ref, status=status, data=dict(w.state.data))
+        t.call("workflow_complete", w.context)
+        return
+    if status == s.ROLLED_BACK:
+        t.emit("workflow:rollback_complete", w.ref, status=status)
+    elif status == s.CANCELLED:
+        t.emit("workflow:rollback_complete", w.ref, status=status)
+    else:
+        t.emit("workflow:error", w.ref, status=status, error=str(error))
+    if status != s.CANCELLED:
+        t.call("workflow_error", w.context, error)
+
+
+def _stuck(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    t.emit("workflow:stuck", w.ref, status=s.STUCK, error=body["d"], meta={"reason": body["why"], "step": body.get("p")})
+    t.logger.error("stuck: an operator is needed", workflow=w.ref.workflow, id=w.ref.id, why=body["d"])
+
+
+def _blocked(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    t.emit("workflow:blocked", w.ref, status=s.BLOCKED, error=body["d"], meta={"reason": body["why"]})
+    t.logger.warn("blocked", workflow=w.ref.workflow, id=w.ref.id, why=body["d"])
+
+
+def _cancelled(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    t.emit("workflow:cancel", w.ref, status=w.state.status, meta={"why": body.get("why"), "by": body.get("by")})
+
+
+_TELL: dict[str, Callable[[Telemetry, Watched, dict[str, Any]], None]] = {
+    r.START: _started,
+    r.CLAIM: _claimed,
+    r.STEP: _step,
+    r.SKIPPED: _skipped,
+    r.COMP: _compensated,
+    r.RETRY_WAIT: _retry_wait,
+    r.RECV: _received,
+    r.TIMEOUT: _timed_out,
+    r.YIELD: _yielded,
+    r.END: _ended,
+    r.STUCK: _stuck,
+    r.BLOCKED: _blocked,
+    r.CANCELREQ: _cancelled,
+}
