@@ -9,8 +9,12 @@ WORKERS ?= auto
 ARGS ?=
 
 # A stamp is newer than pyproject.toml when the environment holds what pyproject.toml names.
+MADE := $(VENV)/.made
 CLI_READY := $(VENV)/.ready-cli
 DEV_READY := $(VENV)/.ready-dev
+
+# An environment whose interpreter is gone, or that was moved here from another folder, is built anew.
+$(shell [ -x $(PY) ] && [ "$$(cat $(MADE) 2>/dev/null)" = "$(CURDIR)" ] || rm -f $(MADE) $(CLI_READY) $(DEV_READY))
 
 CODE := $(wildcard flux_core adapters tests examples benchmarks)
 
@@ -26,7 +30,7 @@ demo: $(CLI_READY) ## set up and run the order-fulfilment demo
 	$(PY) -m examples.order_fulfilment.demo $(ARGS)
 
 test: $(DEV_READY) ## set up and run the tests (ARGS="-k name" narrows; WORKERS=0 runs them in one process)
-	$(PY) -m pytest -q -n $(WORKERS) $(ARGS)
+	$(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 check: lint types imports test ## what CI runs: lint, types, import rules, tests
 
@@ -48,7 +52,7 @@ bench: $(DEV_READY) ## measure every speed claim
 	$(PY) -m benchmarks.run $(ARGS)
 
 soak: $(DEV_READY) ## the long simulations
-	$(PY) -m pytest -m soak -n $(WORKERS) -o faulthandler_timeout=0 $(ARGS)
+	$(PY) -m pytest -m soak -n $(WORKERS) --maxprocesses 8 -o faulthandler_timeout=0 $(ARGS)
 
 clean: ## remove .venv, caches and build output
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -56,18 +60,17 @@ clean: ## remove .venv, caches and build output
 
 # --- set-up ---------------------------------------------------------------------------------------------
 
-$(DEV_READY): pyproject.toml | $(PY)
+$(DEV_READY): pyproject.toml | $(MADE)
 	@echo "setting up $(VENV) (development tools)"
 	@$(PIP_INSTALL) --editable '.[cli,dev]'
 	@touch $(CLI_READY) $@
 
-$(CLI_READY): pyproject.toml | $(PY)
+$(CLI_READY): pyproject.toml | $(MADE)
 	@echo "setting up $(VENV)"
 	@$(PIP_INSTALL) --editable '.[cli]'
 	@touch $@
 
-# Absent, or broken because its interpreter is gone (make follows the link): built anew.
-$(PY):
+$(MADE):
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
 	  echo "Flux needs Python 3.11 or newer, and '$(PYTHON)' is not on PATH." >&2; \
 	  echo "Install it (Debian, Ubuntu: apt-get install python3 python3-venv) or name one: make PYTHON=/path/to/python3" >&2; \
@@ -82,3 +85,4 @@ $(PY):
 	  echo "Install it (Debian, Ubuntu: apt-get install python$$v-venv) and run make again." >&2; \
 	  exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV)
+	@printf '%s' "$(CURDIR)" >$@
