@@ -1,0 +1,211 @@
+"""`ctx.data`, and what one attempt changed of it.
+
+PROTOCOL, Data delta: a step's record holds only the top-level keys whose encoded form changed; changed values are
+replaced by their decoded form, and after a failed attempt the data is as last recorded. This module must not know
+records, steps or storage.
+"""
+
+from __future__ import annotations
+
+import marshal
+from json.encoder import encode_basestring as _quote
+from typing import TYPE_CHECKING, Any, cast
+
+from flux_core.errors import Unserialisable
+from flux_core.values import SCALARS, Encoded, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_TAKEN = frozenset(dir(dict))
+_MISSING = object()
+
+
+class Data(dict[str, object]):
+    """A dict whose keys are attributes too: `ctx.data.order = x` is `ctx.data["order"] = x`.
+
+    Names that dict has itself (`items`, `get`, ...) and names that begin with "_" work as keys only.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> object:
+        """The value of the key `name`. Raises AttributeError naming the keys there are."""
+        try:
+            return self[name]
+        except KeyError:
+            there = ", ".join(sorted(map(str, self))) or "none yet"
+            raise AttributeError(f"ctx.data has no key {name!r}; the keys are: {there}", name=name, obj=self) from None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set the key `name`. Raises AttributeError for a name that an attribute cannot have."""
+        if name in _TAKEN or name[:1] == "_":
+            raise AttributeError(
+                f'ctx.data.{name} cannot be set as an attribute, the name is kept; write ctx.data["{name}"] = ...',
+                name=name,
+                obj=self,
+            )
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        """Remove the key `name`. Raises AttributeError if there is none."""
+        if name in _TAKEN or name not in self:
+            raise AttributeError(f"ctx.data has no key {name!r} to delete; see ctx.data.keys()", name=name, obj=self)
+        del self[name]
+
+
+class Delta:
+    """The changed keys of one attempt.
+
+    `set` holds the decoded values, `unset` the keys that went, `text` the JSON object text of the set part.
+    The values belong to the tracker once the delta is accepted: do not change them.
+    """
+
+    __slots__ = ("set", "text", "unset")
+
+    def __init__(self, set: dict[str, object], unset: list[str], text: str) -> None:  # noqa: A002 -- the record's word
+        self.set = set
+        self.unset = unset
+        self.text = text
+
+
+class DataTracker:
+    """The recorded data, and a print of every value in it that can be changed in place.
+
+    `values` is what the records say, each value in its decoded form; the tracker owns it. A handler gets the
+    containers themselves, not copies, so the prints show what it did to them.
+
+    A print is the marshal bytes of a value where these are enough, else its JSON text. Format 4 is used since its
+    references keep a circular value from running for ever (format 2 takes 2^n steps). The bytes depend on reference
+    counts too, so equal prints prove that nothing changed, while for unequal ones the JSON text decides.
+    """
+
+    __slots__ = ("_prints", "values")
+
+    def __init__(self, values: dict[str, object]) -> None:
+        self.values = values
+        self._prints: dict[str, bytes | str] = {}
+        for key, value in values.items():
+            self._record(key, value)
+
+    def working_copy(self) -> Data:
+        """What an attempt may change: its own dict with the recorded containers in it."""
+        return Data(self.values)
+
+    def delta(self, data: object, step: str) -> Delta | None:
+        """What differs between `data` and the recorded values; None if nothing does.
+
+        Raises Unserialisable naming `step`, the key and the path for a value that cannot be stored, a key that is
+        no string, or data that is no dict.
+        """
+        values = self.values
+        prints = self._prints
+        changed: dict[str, object] = {}
+        texts: list[str] = []
+        kept = 0
+        for key, value in _items(data, step):
+            old = values.get(key, _MISSING)
+            if value is old and type(value) in SCALARS:
+                kept += 1
+                continue
+            known = prints.get(key)
+            if known.__class__ is bytes:
+                try:
+                    if marshal.dumps(value, 4) == known:
+                        kept += 1
+                        continue
+                except ValueError:
+                    pass  # a foreign type: the encoder below knows or refuses it
+            _check_key(key, step)
+            encoded = encode(value, f'step "{step}": ctx.data[{_quote(key)}]')
+            if old is not _MISSING:
+                kept += 1
+                if self._equals(key, old, encoded):
+                    if value is old:  # equal, yet perhaps not the same inside: [a, a] is not [a, copy of a]
+                        self._record(key, encoded.value, into=values)
+                    continue
+            changed[key] = encoded.value
+            texts.append(f"{_quote(key)}:{encoded.text}")
+        unset = [key for key in values if key not in cast("dict[str, object]", data)] if kept != len(values) else []
+        if not changed and not unset:
+            return None
+        return Delta(changed, unset, "{" + ",".join(texts) + "}")
+
+    def accept(self, delta: Delta) -> None:
+        """The record of `delta` is durable: it is the recorded state now."""
+        self.apply(delta.set, delta.unset)
+
+    def apply(self, set: Mapping[str, object], unset: Iterable[str]) -> None:  # noqa: A002 -- the record's word
+        """Make the changes of a record. Keys keep their place, new ones append; the values belong to the tracker now."""
+        for key in unset:
+            self.values.pop(key, None)
+            self._prints.pop(key, None)
+        for key, value in set.items():
+            self._record(key, value, into=self.values)
+
+    def restore(self) -> None:
+        """Replace every container by a fresh copy of what was recorded.
+
+        For after a failed or timed-out attempt: its handler may still hold the old ones, and change them.
+        """
+        for key, known in list(self._prints.items()):
+            fresh = marshal.loads(known) if isinstance(known, bytes) else decode(known)  # noqa: S302 -- our own bytes
+            self._record(key, fresh, into=self.values)
+
+    def _record(self, key: str, value: Any, into: dict[str, object] | None = None) -> None:
+        if into is not None:
+            into[key] = value
+        if type(value) in SCALARS:
+            self._prints.pop(key, None)
+            return
+        try:
+            known = marshal.dumps(value, 4)
+        except ValueError:
+            known = b""
+        if not known or ((b"s" in known or b"\xf3" in known) and _holds_bytes(value)):
+            self._prints[key] = encode(value, f"ctx.data[{key!r}]").text
+        else:
+            self._prints[key] = known
+
+    def _equals(self, key: str, old: object, new: Encoded) -> bool:
+        known = self._prints.get(key)
+        if isinstance(known, str):
+            return known == new.text
+        if known is None:
+            return encode(old, "recorded data").text == new.text
+        try:
+            return marshal.dumps(marshal.loads(known), 2) == marshal.dumps(cast("Any", new.value), 2)  # noqa: S302 -- our own bytes
+        except ValueError:  # a foreign type has come in
+            return False
+
+
+def _items(data: object, step: str) -> Iterable[tuple[str, object]]:
+    if isinstance(data, dict):
+        return data.items()
+    raise Unserialisable(
+        f'step "{step}": ctx.data was replaced by a value of type {type(data).__name__}; it has to stay a dict.'
+    )
+
+
+def _check_key(key: object, step: str) -> None:
+    if type(key) is not str:
+        raise Unserialisable(
+            f'step "{step}": ctx.data has the key {key!r:.60} of type {type(key).__name__}; its keys have to be '
+            'strings. Keep other keys one level down: ctx.data["name"] = {...}.'
+        )
+
+
+def _holds_bytes(value: Any) -> bool:
+    """Whether bytes occur in it. Marshal writes a bytearray put in their place alike, so it cannot print these."""
+    stack = [value]
+    while stack:
+        top = stack.pop()
+        kind = type(top)
+        if kind is bytes:
+            return True
+        if kind is dict:
+            stack.extend(top)
+            stack.extend(top.values())
+        elif kind in (list, tuple, set, frozenset):
+            stack.extend(top)
+    return False

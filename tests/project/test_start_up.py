@@ -1,0 +1,43 @@
+"""Importing the core costs little: a function pays for it at every cold start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = {
+    *("asyncio", "concurrent", "dataclasses", "datetime", "decimal", "hashlib", "inspect", "logging"),
+    *("sqlite3", "threading", "uuid"),
+    *("azure", "boto3", "google", "msgspec", "pydantic", "rich", "typer"),
+}
+
+
+def run(root: Path, program: str, *flags: str) -> set[str]:
+    """The top-level modules loaded after `program`, with no site-packages (-S) and no environment (-I) to load any."""
+    script = f"import sys; sys.path.insert(0, {str(root)!r})\n{program}\nprint(*sys.modules)"
+    outcome = subprocess.run(
+        [sys.executable, "-I", *flags, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    return {name.partition(".")[0] for name in outcome.stdout.split()}
+
+
+def test_importing_the_core_and_all_it_exports_loads_no_heavy_module(root: Path) -> None:
+    everything = "import flux_core\nfor name in getattr(flux_core, '__all__', ()): getattr(flux_core, name)"
+    loaded = run(root, everything, "-S")
+    assert "flux_core" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_every_module_of_the_core_imports_with_the_standard_library_alone(root: Path) -> None:
+    modules = sorted(f"flux_core.{path.stem}" for path in (root / "flux_core").glob("[!_]*.py"))
+    loaded = run(root, f"import {', '.join(modules)}", "-S")
+    assert loaded - sys.stdlib_module_names == {"flux_core", "__main__"} - sys.stdlib_module_names
+
+
+def test_the_check_would_see_a_heavy_module(root: Path) -> None:
+    assert "sqlite3" in run(root, "import sqlite3", "-S") & HEAVY
