@@ -217,5 +217,5 @@ class IntervalTimer:
 
 
 _BOOKS: Final = frozenset(
-    code for method in vars(IntervalTimer).values() if (code := getattr(method, "__code__", None))
+    code for method in vars(IntervalTimer).values() if (code := getattr(method, "__code__", None)) is not None
 )
