@@ -197,10 +197,10 @@ class Context:
         around = self._live()
         return StepLog(around.logger, around.ref, self.step, self.attempt)
 
-    def limit(self, seconds: float | None) -> None:
-        """The attempt ends in `seconds` at the latest."""
+    def limit(self, begun: float, seconds: float | None) -> None:
+        """The attempt began at `begun` of the monotonic clock and ends `seconds` later at the latest."""
         if seconds is not None:
-            self._ends = self._live().clock.monotonic() + seconds
+            self._ends = begun + seconds
 
     def remaining(self) -> float | None:
         """Seconds until the attempt is cut; None if it has no limit."""

@@ -1,0 +1,558 @@
+"""`FluxEngine`: the verbs. It loads, asks the machine, appends, carries out, and asks again.
+
+It holds no state of any instance between two calls, and it must not contain a rule: those are in `machine`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flux_core import records as r
+from flux_core import state as s
+from flux_core.codec import decode_payload, decode_record, encode_payload, encode_record
+from flux_core.deadline import Deadline
+from flux_core.episode import put_record
+from flux_core.errors import (
+    CallerError,
+    Conflict,
+    CorruptRecord,
+    DefinitionError,
+    InputInvalid,
+    Refused,
+    UnknownStep,
+    UnknownWorkflow,
+    Unserialisable,
+)
+from flux_core.events import CancelRequested, Event, RetryRequested, StepResolved
+from flux_core.keys import content_hash, mail_id
+from flux_core.load import Loaded, load, load_log, unknown_instance
+from flux_core.logger import FluxSilentLogger
+from flux_core.loop import EngineLoop
+from flux_core.machine import check_verb, decide, evolve, takeover_at, timer
+from flux_core.machine.verbs import ALLOWED, NO_OP
+from flux_core.memory import MemoryStorage
+from flux_core.names import check_key
+from flux_core.ports import Header, InstanceRef, Mail
+from flux_core.result import BatchItem, BatchResult, FluxResult, InstancePage, InstanceSummary
+from flux_core.retry import RetryPolicy, seconds
+from flux_core.system import SystemClock, SystemEntropy
+from flux_core.trace import Telemetry, Watched
+from flux_core.values import canonical
+from flux_core.values import encode as encode_value
+from flux_core.workflow import Defaults, WorkflowBuilder, WorkflowDefinition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
+
+    from flux_core.ports import Clock, Due, Entropy, Logger, TraceSink, WorkflowStorage
+    from flux_core.state import WorkflowState
+
+    Workflow = WorkflowBuilder | WorkflowDefinition | str
+    DeadlineLike = float | Callable[[], float]
+
+
+class FluxEngine:
+    """Runs workflows over a store. Engines are cheap, hold nothing between calls, and may be shared by threads."""
+
+    def __init__(  # noqa: PLR0913 -- the settings of an engine, all with defaults
+        self,
+        storage: WorkflowStorage | None = None,
+        *,
+        workflows: Iterable[Workflow] = (),
+        tenant: str = "default",
+        default_retries: int = 3,
+        default_timeout: float | timedelta | None = 30.0,
+        retry: RetryPolicy | None = None,
+        inline_backoff: float | timedelta = 2.0,
+        lease: float | timedelta = 120.0,
+        longest_invocation: float | timedelta = 900.0,
+        logger: Logger | None = None,
+        trace: TraceSink | Sequence[TraceSink] | None = None,
+        on: Mapping[str, Callable[..., object]] | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+    ) -> None:
+        """`storage` defaults to a `MemoryStorage`; durations are seconds or timedelta.
+
+        `default_retries` (further attempts), `default_timeout` (an attempt; None: no limit) and `retry` hold for
+        steps that do not say otherwise. Back-offs up to `inline_backoff` are slept in the invocation. `lease` is how
+        long a dead invocation blocks its instance. `delete` refuses instances that ended less than
+        `longest_invocation` ago. `on` maps hook names to functions. `DefinitionError` says what is wrong.
+        """
+        self.storage: WorkflowStorage = MemoryStorage() if storage is None else storage
+        self.tenant = check_key("tenant", tenant)
+        self.clock: Clock = clock or SystemClock()
+        self.entropy: Entropy = entropy or SystemEntropy()
+        self.logger: Logger = logger or FluxSilentLogger()
+        sinks = () if trace is None else (trace,) if hasattr(trace, "emit") else tuple(trace)
+        self.telemetry = Telemetry(sinks, on, self.logger, self.clock)
+        if isinstance(default_retries, bool) or not isinstance(default_retries, int) or default_retries < 0:
+            message = f"default_retries must be a whole number from 0 on; got {default_retries!r}"
+            raise DefinitionError(message)
+        limit = None if default_timeout is None else seconds(default_timeout, "default_timeout")
+        if limit == 0:
+            message = "default_timeout must be more than 0 seconds, or None for no limit"
+            raise DefinitionError(message)
+        backoff = seconds(inline_backoff, "inline_backoff")
+        self._defaults = Defaults(default_retries, limit, retry, backoff)
+        self._lease = seconds(lease, "lease")
+        if self._lease == 0:
+            message = "lease must be more than 0 seconds: it is how long nobody else may run the instance"
+            raise DefinitionError(message)
+        self._longest_invocation = seconds(longest_invocation, "longest_invocation")
+        self._bound: dict[WorkflowDefinition, WorkflowDefinition] = {}
+        self._registry: dict[str, WorkflowDefinition] = {}
+        self._loop = EngineLoop(self.storage, self.clock, self.entropy, self.logger, self.telemetry, self._lease)
+        for workflow in workflows:
+            self._workflow(workflow)
+
+    # --- verbs that advance an instance -------------------------------------------------------------------
+
+    def execute(
+        self,
+        workflow: Workflow,
+        input: object = None,  # noqa: A002 -- the seeds' word
+        id: str | None = None,  # noqa: A002 -- the seeds' word
+        *,
+        deadline: DeadlineLike | None = None,
+    ) -> FluxResult:
+        """Start an instance and advance it as far as it goes in this invocation.
+
+        `id` makes it idempotent: the same id with the same input returns the instance there is, `created` False;
+        with other input it is a `Conflict` (PROTOCOL rule 19). `deadline`: seconds this invocation may take, or a
+        function that tells the seconds left. `InputInvalid` if the input does not fit.
+        """
+        begun = self.clock.monotonic()
+        definition = self._workflow(workflow)
+        raw, hash_ = self._checked_input(definition, input)
+        name = self.entropy.token() if id is None else check_key("id", id)
+        ref = InstanceRef(self.tenant, definition.name, name)
+        end = self._deadline(deadline)
+        state = self._loop.start(ref, definition, raw, hash_, end)
+        if state is not None:
+            return FluxResult(state, self.clock.monotonic() - begun, created=True)
+        loaded = load(self.storage, ref)
+        if loaded.state.input_hash != hash_:
+            message = (
+                f"workflow {definition.name!r}, id {name!r} exists already with other input; use another id, or "
+                f"execute it with the input it was started with"
+            )
+            raise Conflict(message)
+        return self._ticked(ref, definition, loaded, end, begun, always=False)
+
+    def signal(  # noqa: PLR0913 -- the seeds' arguments and what makes them safe
+        self,
+        workflow: Workflow,
+        id: str,  # noqa: A002 -- the seeds' word
+        name: str,
+        payload: object = None,
+        dedupe_id: str | None = None,
+        *,
+        deadline: DeadlineLike | None = None,
+    ) -> FluxResult:
+        """Send a signal: consumed at once if it is awaited, else kept until a wait asks for it.
+
+        Sending again with the same `dedupe_id` changes nothing; with another payload it is a `Conflict`. `Refused`
+        if the instance has completed or was cancelled, `UnknownInstance` if there is none.
+        """
+        begun = self.clock.monotonic()
+        definition = self._workflow(workflow)
+        ref = self._ref(definition, id)
+        check_key("signal name", name)
+        body = encode_payload(payload)
+        key = mail_id(self.entropy.token() if dedupe_id is None else dedupe_id)
+        end = self._deadline(deadline)
+        tail = self.storage.tail(ref)
+        if tail is None:
+            raise unknown_instance(ref)
+        last = decode_record(tail[1], ref, tail[0])
+        if last.type == r.END and last.body["s"] in {s.COMPLETED, s.CANCELLED}:
+            return self._late_signal(ref, name, key, body, begun)
+        mail = Mail(name, key, self.clock.now(), body)
+        self._same_payload(ref, mail, self.storage.put_mail(ref, mail))
+        # Only now is the tail's word final: an owner who suspends after this look reads the mail himself (rule 5).
+        return self._ticked(ref, definition, load(self.storage, ref), end, begun)
+
+    def retry_step(
+        self,
+        workflow: Workflow,
+        id: str,  # noqa: A002 -- the seeds' word
+        step: str,
+        *,
+        force: bool = False,
+        deadline: DeadlineLike | None = None,
+    ) -> FluxResult:
+        """Restore the data to what it was before `step`, then run it and the later ones; succeeded commits are kept.
+
+        After a rollback it starts at the earliest compensated step at or before `step`. `force` also re-runs `step`
+        if it is a commit that succeeded, and is needed where the table of verbs says so. `Refused` says why not.
+        """
+        definition = self._workflow(workflow)
+        definition.step(step)
+
+        def request(state: WorkflowState, log: list[r.Record]) -> Event:
+            check_verb("retry_step", state, force=force)
+            return RetryRequested(step, log, force=force)
+
+        return self._control(definition, id, request, deadline)
+
+    def resume(
+        self,
+        workflow: Workflow,
+        id: str,  # noqa: A002 -- the seeds' word
+        from_step: str | int | None = None,
+        *,
+        deadline: DeadlineLike | None = None,
+    ) -> FluxResult:
+        """Go on: a failed instance from its failed step (or `from_step`, a name or 0-based place); others are ticked."""
+        definition = self._workflow(workflow)
+        target = _step_name(definition, from_step)
+        ref = self._ref(definition, id)
+        state = load(self.storage, ref).state
+        if check_verb("resume", state) != ALLOWED:
+            return self.wake(definition, id, deadline=deadline)
+
+        def request(state: WorkflowState, log: list[r.Record]) -> Event:
+            check_verb("resume", state)
+            return RetryRequested(target or _failed_step(state), log, force=False)
+
+        return self._control(definition, id, request, deadline)
+
+    def cancel(
+        self,
+        workflow: Workflow,
+        id: str,  # noqa: A002 -- the seeds' word
+        reason: str | None = None,
+        *,
+        who: str | None = None,
+        deadline: DeadlineLike | None = None,
+    ) -> FluxResult:
+        """Stop the instance and undo its completed steps in reverse; a running one notices at its next checkpoint."""
+        definition = self._workflow(workflow)
+
+        def request(state: WorkflowState, log: list[r.Record]) -> Event | None:
+            cell = check_verb("cancel", state)
+            return None if cell == NO_OP or state.cancel is not None else CancelRequested(reason, who)
+
+        return self._control(definition, id, request, deadline)
+
+    def complete_step(  # noqa: PLR0913 -- what the audit wants to know
+        self,
+        workflow: Workflow,
+        id: str,  # noqa: A002 -- the seeds' word
+        step: str,
+        output: object = None,
+        *,
+        who: str | None = None,
+        why: str | None = None,
+        deadline: DeadlineLike | None = None,
+    ) -> FluxResult:
+        """Put on record, by hand, that `step` (or its failed compensation) succeeded with `output`, and go on."""
+        value = encode_value(output, "the output").value
+        return self._resolve(workflow, id, step, s.COMPLETED, value, who, why, deadline)
+
+    def skip_step(  # noqa: PLR0913 -- what the audit wants to know
+        self,
+        workflow: Workflow,
+        id: str,  # noqa: A002 -- the seeds' word
+        step: str,
+        *,
+        who: str | None = None,
+        why: str | None = None,
+        deadline: DeadlineLike | None = None,
+    ) -> FluxResult:
+        """Put on record, by hand, that `step` (or its failed compensation) is left out, and go on."""
+        return self._resolve(workflow, id, step, s.SKIPPED, None, who, why, deadline)
+
+    def wake(self, workflow: Workflow, id: str, *, deadline: DeadlineLike | None = None) -> FluxResult:  # noqa: A002
+        """Tick an instance: whatever can go on, goes on. Harmless at any time."""
+        begun = self.clock.monotonic()
+        definition = self._workflow(workflow)
+        ref = self._ref(definition, id)
+        end = self._deadline(deadline)
+        return self._ticked(ref, definition, load(self.storage, ref), end, begun)
+
+    def recover(self, limit: int = 100, *, deadline: DeadlineLike | None = None) -> list[FluxResult]:
+        """Tick up to `limit` instances that are due: fired timers, dead invocations, hand-overs. The sweeper's verb.
+
+        Instances of workflows that this engine does not know, or that cannot be read, are logged and passed over.
+        """
+        end = self._deadline(deadline)
+        ticked: list[FluxResult] = []
+        seen: set[InstanceRef] = set()
+        window = limit
+        while True:
+            entries = self.storage.due(self.clock.now(), window)
+            fresh = [entry for entry in entries if entry.ref not in seen]
+            for entry in fresh:
+                if len(ticked) >= limit or (end is not None and end.budget() <= 0):
+                    return ticked
+                seen.add(entry.ref)
+                result = self._recover_one(entry, end)
+                if result is not None:
+                    ticked.append(result)
+            if len(entries) < window:
+                return ticked
+            window += limit
+
+    def execute_batch(
+        self,
+        workflow: Workflow,
+        inputs: Iterable[object],
+        *,
+        ids: Sequence[str] | Callable[[Any], str] | None = None,
+        concurrency: int = 8,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> BatchResult:
+        """Execute many, up to `concurrency` at a time; one that raises does not stop the others.
+
+        `ids` names the instances: one a input, or a function of the input. `on_progress(done, total)` is told.
+        """
+        definition = self._workflow(workflow)
+        todo = list(inputs)
+        if callable(ids):
+            names: list[str | None] = [ids(item) for item in todo]
+        else:
+            names = [None] * len(todo) if ids is None else list(ids)
+        if len(names) != len(todo):
+            message = f"execute_batch() got {len(todo)} inputs and {len(names)} ids; give one id an input"
+            raise CallerError(message)
+        from flux_core.batch import run_batch  # noqa: PLC0415 -- threads, only for who runs a batch
+
+        def one(index: int) -> BatchItem:
+            try:
+                return BatchItem(index, self.execute(definition, todo[index], names[index]), None)
+            except Exception as error:  # noqa: BLE001 -- one input's error is that input's result
+                return BatchItem(index, None, error)
+
+        return BatchResult(run_batch(one, len(todo), concurrency, on_progress))
+
+    # --- verbs that look, and the one that removes --------------------------------------------------------
+
+    def get(self, workflow: Workflow, id: str) -> FluxResult:  # noqa: A002 -- the seeds' word
+        """The instance as it is; `UnknownInstance` if there is none."""
+        begun = self.clock.monotonic()
+        ref = self._ref(self._workflow(workflow), id)
+        return FluxResult(load(self.storage, ref).state, self.clock.monotonic() - begun)
+
+    def list(
+        self,
+        name: str | None = None,
+        status: str | Sequence[str] | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> InstancePage:
+        """Instances of this tenant, newest first, as of their last episode boundary; a page at a time."""
+        statuses = None if status is None else [status] if isinstance(status, str) else list(status)
+        for one in statuses or ():
+            if one not in s.STATUSES:
+                message = f"there is no status {one!r}; the statuses are {', '.join(s.STATUSES)}"
+                raise CallerError(message)
+        page = self.storage.list(self.tenant, name, statuses, limit, cursor)
+        items = [
+            InstanceSummary(*ref, header.status, header.created_at, header.updated_at, header.due)
+            for ref, header in page.items
+        ]
+        return InstancePage(items, page.cursor)
+
+    def delete(self, workflow: Workflow, id: str, *, force: bool = False) -> None:  # noqa: A002 -- the seeds' word
+        """Remove an instance that has ended (a stuck one with `force`) and is older than the longest invocation."""
+        definition = self._workflow(workflow)
+        ref = self._ref(definition, id)
+        state = load(self.storage, ref).state
+        check_verb("delete", state, force=force)
+        young = self._longest_invocation - (self.clock.now() - state.updated_at) / 1000
+        if young > 0:
+            message = (
+                f"delete is refused for workflow {definition.name!r}, id {id!r} for another {young:.0f} s: an "
+                f"invocation that began before it ended may still be running (PROTOCOL rule 20)"
+            )
+            raise Refused(message)
+        if not self.storage.purge(ref, state.seq):
+            message = f"workflow {definition.name!r}, id {id!r} was changed meanwhile; look at it again"
+            raise Refused(message)
+
+    def describe(self, workflow: Workflow) -> dict[str, Any]:
+        """The definition as plain data, with this engine's defaults filled in."""
+        return self._workflow(workflow).describe()
+
+    @property
+    def workflows(self) -> Mapping[str, WorkflowDefinition]:
+        """The workflows this engine knows, by name."""
+        return dict(self._registry)
+
+    # --- what verbs share ------------------------------------------------------------------------------------------
+
+    def _workflow(self, workflow: Workflow) -> WorkflowDefinition:
+        if isinstance(workflow, str):
+            known = self._registry.get(workflow)
+            if known is None:
+                there = ", ".join(sorted(self._registry)) or "none"
+                message = f"no workflow {workflow!r} is registered with this engine (registered: {there})"
+                raise UnknownWorkflow(message)
+            return known
+        if not isinstance(workflow, WorkflowBuilder | WorkflowDefinition):
+            message = f"a workflow is what create_workflow(...) returns, or a registered name; got {workflow!r}"
+            raise DefinitionError(message)
+        definition = workflow.build()
+        bound = self._bound.get(definition)
+        if bound is None:
+            bound = self._bound[definition] = definition.bound(self._defaults)
+            self._bound[bound] = bound
+        self._registry[bound.name] = bound
+        return bound
+
+    def _ref(self, definition: WorkflowDefinition, id: str) -> InstanceRef:  # noqa: A002 -- the seeds' word
+        return InstanceRef(self.tenant, definition.name, check_key("id", id))
+
+    def _checked_input(self, definition: WorkflowDefinition, given: object) -> tuple[object, str]:
+        validator = definition.validator
+        try:
+            raw = encode_value(given if validator is None else validator.raw(given), "the input").value
+            if validator is not None:
+                validator.parse(raw)
+            return raw, content_hash(canonical(raw))
+        except Unserialisable as error:
+            message = f"workflow {definition.name!r}: {error}"
+            raise InputInvalid(message) from error
+
+    # --- control verbs ------------------------------------------------------------------------------------
+
+    def _resolve(  # noqa: PLR0913 -- what the audit wants to know
+        self,
+        workflow: Workflow,
+        id_: str,
+        step: str,
+        how: str,
+        output: object,
+        who: str | None,
+        why: str | None,
+        deadline: DeadlineLike | None,
+    ) -> FluxResult:
+        definition = self._workflow(workflow)
+        definition.step(step)
+
+        def request(state: WorkflowState, log: list[r.Record]) -> Event:
+            check_verb("complete_step" if how == s.COMPLETED else "skip_step", state)
+            return StepResolved(step, how, output, who, why, log)
+
+        return self._control(definition, id_, request, deadline)
+
+    def _control(
+        self,
+        definition: WorkflowDefinition,
+        id_: str,
+        request: Callable[[WorkflowState, list[r.Record]], Event | None],
+        deadline: DeadlineLike | None,
+    ) -> FluxResult:
+        """Append what a verb asks for to the log itself, then tick (PROTOCOL rule 6)."""
+        begun = self.clock.monotonic()
+        ref = self._ref(definition, id_)
+        end = self._deadline(deadline)
+        while True:
+            loaded = load(self.storage, ref)
+            state = loaded.state
+            event = request(state, load_log(self.storage, ref))
+            if event is None or self._append_control(ref, definition, loaded, event):
+                break
+        return self._ticked(ref, definition, loaded, end, begun, always=not state.owned)
+
+    def _append_control(self, ref: InstanceRef, definition: WorkflowDefinition, loaded: _Loaded, event: Event) -> bool:
+        state = loaded.state
+        (record,) = decide(definition, state, event, self.clock.now()).records
+        record.by, record.counter = self.entropy.token(), 1
+        seq = state.seq + 1
+        header = None
+        if record.header is not None:
+            status, due = record.header
+            header = Header(status, state.created_at, record.at, state.epoch, seq, due)
+        found = put_record(self.storage, ref, seq, encode_record(record), header)
+        if found is not None:
+            other = decode_record(found, ref, seq)
+            if (other.by, other.counter) != (record.by, record.counter):
+                return False
+        evolve(state, record)
+        if not self.telemetry.idle:
+            self.telemetry.recorded(Watched(ref, definition, state), record)
+        return True
+
+    def _late_signal(self, ref: InstanceRef, name: str, key: str, body: bytes, begun: float) -> FluxResult:
+        """To an instance that takes no more signals: fine if it was delivered before, refused otherwise."""
+        state = load(self.storage, ref).state
+        for mail in self.storage.mail(ref):
+            if (mail.name, mail.id) == (name, key):
+                self._same_payload(ref, Mail(name, key, 0, body), mail)
+                return FluxResult(state, self.clock.monotonic() - begun)
+        check_verb("signal", state)
+        return FluxResult(state, self.clock.monotonic() - begun)
+
+    def _same_payload(self, ref: InstanceRef, mail: Mail, found: Mail | None) -> None:
+        if found is None or found.body == mail.body:
+            return
+        where = f"{mail.name}/{mail.id}"
+        if canonical(decode_payload(found.body, ref, where)) != canonical(decode_payload(mail.body, ref, where)):
+            message = (
+                f"signal {mail.name!r} to workflow {ref.workflow!r}, id {ref.id!r} was sent before with the same "
+                f"dedupe_id and another payload; use another dedupe_id for another message"
+            )
+            raise Conflict(message)
+
+    def _deadline(self, limit: DeadlineLike | None) -> Deadline | None:
+        return None if limit is None else Deadline(limit, self.clock)
+
+    def _ticked(  # noqa: PLR0913 -- what is known of the instance
+        self,
+        ref: InstanceRef,
+        definition: WorkflowDefinition,
+        loaded: Loaded,
+        end: Deadline | None,
+        begun: float,
+        *,
+        always: bool = True,
+    ) -> FluxResult:
+        state = loaded.state
+        if always or _is_due(state, self.clock.now()):
+            state = self._loop.tick(ref, definition, loaded, end)
+        return FluxResult(state, self.clock.monotonic() - begun)
+
+    def _recover_one(self, entry: Due, end: Deadline | None) -> FluxResult | None:
+        ref = entry.ref
+        definition = self._registry.get(ref.workflow)
+        if definition is None:
+            self.logger.warn("due, but its workflow is not registered", workflow=ref.workflow, id=ref.id)
+            return None
+        begun = self.clock.monotonic()
+        try:
+            state = self._loop.tick(ref, definition, load(self.storage, ref), end, swept=entry.due)
+        except (CallerError, CorruptRecord) as error:
+            self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
+            return None
+        return FluxResult(state, self.clock.monotonic() - begun)
+
+
+def _is_due(state: WorkflowState, now: int) -> bool:
+    """Whether a tick would find something to do."""
+    if state.terminal or state.status == s.STUCK:
+        return False
+    if state.owned:
+        return now >= takeover_at(state)
+    due = timer(state)
+    return state.status != s.SUSPENDED or (due is not None and due <= now)
+
+
+def _step_name(definition: WorkflowDefinition, step: str | int | None) -> str | None:
+    """A step given by name or 0-based place; `UnknownStep` if there is none."""
+    if isinstance(step, int):
+        if not 0 <= step < len(definition.steps):
+            message = f"workflow {definition.name!r} has no step number {step}; it has 0 to {len(definition.steps) - 1}"
+            raise UnknownStep(message)
+        return definition.steps[step].name
+    return None if step is None else definition.step(step).name
+
+
+def _failed_step(state: WorkflowState) -> str:
+    """Where a failed instance goes on: its failed step, or the first that is not done."""
+    if state.failure is not None and state.failure.step is not None:
+        return state.failure.step
+    return state.names[min(state.cursor, len(state.names) - 1)]

@@ -1,0 +1,140 @@
+"""One invocation's ownership of one instance: the only place that appends to a log as its owner.
+
+Whatever runs at the same time in an invocation, one appender at a time (PROTOCOL rule 16). It knows nonces, leases
+and taken slots; it must not know what a workflow means.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from typing import TYPE_CHECKING
+
+from flux_core.codec import decode_record, encode_record, encode_state
+from flux_core.errors import LeaseLost, StorageUnavailable
+from flux_core.machine import evolve, renewal
+from flux_core.ports import Header
+from flux_core.records import CONTROL, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flux_core.ports import Clock, InstanceRef, WorkflowStorage
+    from flux_core.state import WorkflowState
+
+_SNAPSHOT_FROM = 32 * 1024
+"""Bytes of log since the last snapshot below which no new one is worth it (PROTOCOL rule 12)."""
+
+
+class Episode:
+    """From a claim (or start) to the record that releases the instance."""
+
+    __slots__ = (
+        "_counter",
+        "_extended",
+        "_lock",
+        "_snapshot_bytes",
+        "_told",
+        "by",
+        "clock",
+        "log_bytes",
+        "ref",
+        "state",
+        "storage",
+    )
+
+    def __init__(  # noqa: PLR0913 -- what an episode is made of
+        self,
+        ref: InstanceRef,
+        state: WorkflowState,
+        storage: WorkflowStorage,
+        clock: Clock,
+        by: str,
+        told: Callable[[Record], None] | None = None,
+        log_bytes: int = 0,
+        snapshot_bytes: int = 0,
+    ) -> None:
+        """`told` is called with every record once it is durable and folded; `log_bytes` were read after the snapshot."""
+        self.ref = ref
+        self.state = state
+        self.storage = storage
+        self.clock = clock
+        self.by = by
+        self.log_bytes = log_bytes
+        self._snapshot_bytes = snapshot_bytes
+        self._told = told
+        self._counter = 0
+        self._extended = clock.monotonic()
+        self._lock = allocate_lock()
+
+    def append(self, record: Record) -> bool:
+        """Make `record` durable and fold it. False: a control record came first; it is folded, decide again.
+
+        `LeaseLost` if another invocation has claimed the instance; `StorageUnavailable` if the store does not answer.
+        """
+        with self._lock:
+            return self._append(record)
+
+    def renew(self) -> None:
+        """Extend the lease while a step runs (PROTOCOL rule 14); a control record in the way is folded first."""
+        with self._lock:
+            if self.state.owned:
+                while not self._append(renewal(self.state, self.clock.now())):
+                    pass
+
+    def lease_left(self) -> float:
+        """Seconds of the lease that are left by the monotonic clock."""
+        return self._extended + self.state.lease.ms / 1000 - self.clock.monotonic()
+
+    def save_snapshot(self) -> None:
+        """Write a snapshot if more was logged since the last one than a reader should have to read (rule 12)."""
+        if self.log_bytes > max(_SNAPSHOT_FROM, self._snapshot_bytes):
+            raw = encode_state(self.state)
+            self.storage.put_snapshot(self.ref, self.state.seq, raw)
+            self.log_bytes, self._snapshot_bytes = 0, len(raw)
+
+    def _append(self, record: Record) -> bool:
+        state, at = self.state, self.clock.monotonic()
+        seq = state.seq + 1
+        self._counter += 1
+        record.by, record.counter = self.by, self._counter
+        raw = encode_record(record)
+        header = None
+        if record.header is not None:
+            status, due = record.header
+            created = state.created_at if seq else record.at
+            header = Header(status, created, record.at, record.epoch, seq, due)
+        found = put_record(self.storage, self.ref, seq, raw, header)
+        if found is not None:
+            other = decode_record(found, self.ref, seq)
+            if (other.by, other.counter) != (self.by, self._counter):
+                self._absorb()
+                return False
+        evolve(state, record)
+        self._extended = at
+        self.log_bytes += len(raw)
+        if self._told is not None:
+            self._told(record)
+        return True
+
+    def _absorb(self) -> None:
+        """Somebody was there first: fold what verbs asked for; anything else means that the instance is lost."""
+        state = self.state
+        for raw in self.storage.read(self.ref, state.seq + 1):
+            record = decode_record(raw, self.ref, state.seq + 1)
+            if record.type not in CONTROL or record.epoch != state.epoch:
+                message = f"workflow {state.name!r}, id {state.id!r} was taken over by another invocation"
+                raise LeaseLost(message)
+            evolve(state, record)
+            self.log_bytes += len(raw)
+            if self._told is not None:
+                self._told(record)
+
+
+def put_record(
+    storage: WorkflowStorage, ref: InstanceRef, seq: int, raw: bytes, header: Header | None
+) -> bytes | None:
+    """`storage.append`, tried once more with the same bytes if the store did not answer: the nonce tells (rule 3)."""
+    try:
+        return storage.append(ref, seq, raw, header)
+    except StorageUnavailable:
+        return storage.append(ref, seq, raw, header)

@@ -1,0 +1,53 @@
+"""Reading one instance: its newest snapshot, if there is one, and the records after it. It must not write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flux_core.codec import check_start, decode_record, decode_state
+from flux_core.errors import UnknownInstance
+from flux_core.machine import evolve
+from flux_core.state import WorkflowState
+
+if TYPE_CHECKING:
+    from flux_core.ports import InstanceRef, WorkflowStorage
+    from flux_core.records import Record
+
+
+class Loaded:
+    """An instance as the store has it, and what reading it cost."""
+
+    __slots__ = ("log_bytes", "snapshot_bytes", "state")
+
+    def __init__(self, state: WorkflowState, log_bytes: int = 0, snapshot_bytes: int = 0) -> None:
+        self.state = state
+        self.log_bytes = log_bytes
+        self.snapshot_bytes = snapshot_bytes
+
+
+def load(storage: WorkflowStorage, ref: InstanceRef) -> Loaded:
+    """The instance; `UnknownInstance` if there is none, `CorruptRecord` if it cannot be read."""
+    kept = storage.snapshot(ref)
+    if kept is None:
+        state, snapshot_bytes = WorkflowState(*ref), 0
+    else:
+        state, snapshot_bytes = decode_state(kept[1], ref, kept[0]), len(kept[1])
+    raws = storage.read(ref, state.seq + 1)
+    if not raws and kept is None:
+        raise unknown_instance(ref)
+    for raw in raws:
+        record = decode_record(raw, ref, state.seq + 1)
+        if state.seq < 0:
+            check_start(record, ref)
+        evolve(state, record)
+    return Loaded(state, sum(map(len, raws)), snapshot_bytes)
+
+
+def load_log(storage: WorkflowStorage, ref: InstanceRef) -> list[Record]:
+    """Every record from the first on."""
+    return [decode_record(raw, ref, seq) for seq, raw in enumerate(storage.read(ref))]
+
+
+def unknown_instance(ref: InstanceRef) -> UnknownInstance:
+    """The error for an id that nobody has started."""
+    return UnknownInstance(f"workflow {ref.workflow!r} has no instance {ref.id!r} in tenant {ref.tenant!r}")

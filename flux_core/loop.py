@@ -1,0 +1,281 @@
+"""The engine loop: decide, make durable, carry out, and again. It must not contain a rule: those are in `machine`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flux_core.actions import (
+    BackOff,
+    EvaluateCondition,
+    Finish,
+    HandOver,
+    Ignore,
+    Probe,
+    Proceed,
+    ReadMail,
+    Rest,
+    RunStep,
+)
+from flux_core.codec import decode_payload
+from flux_core.episode import Episode
+from flux_core.errors import LeaseLost
+from flux_core.events import ADVANCED, BackedOff, MailRead, StepFailed, StepSucceeded, TimeRanOut, WokenUp
+from flux_core.lease import Watchdog
+from flux_core.load import load
+from flux_core.machine import decide, may_start, start
+from flux_core.records import CLAIM
+from flux_core.state import Lease, WorkflowState
+from flux_core.step_runner import Attempts
+from flux_core.trace import Telemetry, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flux_core.actions import Decision
+    from flux_core.deadline import Deadline
+    from flux_core.events import Event
+    from flux_core.load import Loaded
+    from flux_core.ports import Clock, Entropy, InstanceRef, Logger, Mail, WorkflowStorage
+    from flux_core.records import Record
+    from flux_core.workflow import WorkflowDefinition
+
+_RESERVE = 0.2
+"""The part of a lease that has to be left when a step starts; else it is renewed first."""
+
+
+class EngineLoop:
+    """Starts instances, and ticks those there are."""
+
+    def __init__(  # noqa: PLR0913 -- what an engine is made of
+        self,
+        storage: WorkflowStorage,
+        clock: Clock,
+        entropy: Entropy,
+        logger: Logger,
+        telemetry: Telemetry,
+        lease: float,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._entropy = entropy
+        self._logger = logger
+        self._telemetry = telemetry
+        self._lease = lease
+        self._watchdog = None if getattr(clock, "virtual", False) else Watchdog(logger)
+
+    def start(
+        self, ref: InstanceRef, definition: WorkflowDefinition, input_: object, input_hash: str, end: Deadline | None
+    ) -> WorkflowState | None:
+        """Create an instance and advance it; None if it exists already."""
+        lease = self._new_lease(end)
+        first = start(definition, input_, input_hash, lease, self._clock.now())
+        run = _Run(self, ref, definition, WorkflowState(*ref), end, lease)
+        try:
+            run.episode.append(first)
+        except LeaseLost:
+            return None
+        return run.advance(ADVANCED)
+
+    def tick(
+        self, ref: InstanceRef, definition: WorkflowDefinition, loaded: Loaded, end: Deadline | None, swept: int | None = None
+    ) -> WorkflowState:
+        """Claim the instance and advance it, if it is to be had and has something to do.
+
+        `swept` is the due entry that led here, if one did: if it came too early it is moved to the true time.
+        """
+        lease = self._new_lease(end)
+        run = _Run(self, ref, definition, loaded.state, end, lease, loaded)
+        return run.advance(WokenUp(lease), swept)
+
+    def _new_lease(self, end: Deadline | None) -> Lease:
+        """PROTOCOL rule 14; the reserve of 5 s is scaled down for leases under 20 s."""
+        reserve = min(5.0, self._lease / 4)
+        if end is None:
+            return Lease(round((self._lease + reserve) * 1000))
+        left = max(end.remaining(), 0.0)
+        cap = self._clock.now() + round((left + reserve) * 1000)
+        return Lease(round((min(left, self._lease) + reserve) * 1000), cap)
+
+
+class _Run:
+    """One invocation's work on one instance."""
+
+    __slots__ = (
+        "_attempts", "_clock", "_definition", "_end", "_entropy", "_first", "_lease", "_logger", "_observed",
+        "_storage", "_telemetry", "_watchdog", "_watched", "episode",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 -- what an invocation is made of
+        self,
+        loop: EngineLoop,
+        ref: InstanceRef,
+        definition: WorkflowDefinition,
+        state: WorkflowState,
+        end: Deadline | None,
+        lease: Lease,
+        loaded: Loaded | None = None,
+    ) -> None:
+        self._storage = loop._storage
+        self._clock = loop._clock
+        self._entropy = loop._entropy
+        self._logger = loop._logger
+        self._telemetry = loop._telemetry
+        self._watchdog = loop._watchdog
+        self._definition = definition
+        self._end = end
+        self._lease = lease
+        self._attempts: Attempts | None = None
+        self._first = True
+        self._observed: dict[str, float] = {}
+        self._watched: Watched | None = None
+        told: Callable[[Record], None] | None = None
+        if not self._telemetry.idle:
+            watched = self._watched = Watched(ref, definition, state)
+            recorded = self._telemetry.recorded
+
+            def told(record: Record) -> None:
+                recorded(watched, record)
+
+        self.episode = Episode(ref, state, self._storage, self._clock, self._entropy.token(), told)
+        if loaded is not None:
+            self.episode.log_bytes, self.episode.snapshot_bytes = loaded.log_bytes, loaded.snapshot_bytes
+
+    def advance(self, event: Event, swept: int | None = None) -> WorkflowState:
+        """Until the instance rests, ends, or belongs to somebody else; then the state as it is."""
+        episode = self.episode
+        try:
+            self._advance(event, swept)
+        except LeaseLost:
+            # What the other invocation has recorded since is what there is to say.
+            return load(self._storage, episode.ref).state
+        return episode.state
+
+    def _advance(self, event: Event, swept: int | None) -> None:
+        definition, episode, now = self._definition, self.episode, self._clock.now
+        state = episode.state
+        while True:
+            decision = decide(definition, state, event, now())
+            action = decision.action
+            if type(action) in _CALLS and not self._may_call(action):
+                event = TimeRanOut()
+                continue
+            if decision.records and not self._record(decision):
+                # A control record came first. Work that is done is decided again, and so recorded after it.
+                if episode.owns and isinstance(event, WokenUp | MailRead):
+                    event = ADVANCED
+                continue
+            match action:
+                case Proceed():
+                    event = ADVANCED
+                case RunStep() | EvaluateCondition() | Probe():
+                    event = self._call(action)
+                case BackOff():
+                    event = self._back_off(action)
+                case ReadMail():
+                    event = MailRead(self._read_mail(), self._lease, resting=action.resting, due=action.due)
+                case Rest():
+                    self._rest(action)
+                    return
+                case Ignore():
+                    if swept is not None and action.due is not None and action.due > swept:
+                        self._move_entry(action.due)
+                    return
+                case HandOver():
+                    episode.save_snapshot()
+                    return
+                case Finish():
+                    return
+
+    def _record(self, decision: Decision) -> bool:
+        episode = self.episode
+        for record in decision.records:
+            if not episode.append(record):
+                return False
+            body = record.body
+            if self._attempts is not None and ("set" in body or "del" in body):
+                self._attempts.tracker.apply(body.get("set", {}), body.get("del", ()))
+            elif record.type == CLAIM:
+                episode.save_snapshot()
+        return True
+
+    # --- calling handlers ---------------------------------------------------------------------------------
+
+    def _may_call(self, action: RunStep | EvaluateCondition | Probe) -> bool:
+        """PROTOCOL rules 14 and 15: is enough left of the invocation, and of the lease?"""
+        end, step = self._end, action.step
+        if end is not None:
+            timeout = step.compensate.timeout if action.undo and step.compensate is not None else step.timeout
+            observed = self._observed.get(step.path, 0.0)
+            effect = step.commit or action.undo
+            if not may_start(timeout, observed, end.remaining(), end.margin, commit=effect, first=self._first):
+                return False
+        if self.episode.lease_left() < self._lease.ms / 1000 * _RESERVE:
+            self.episode.renew()
+        return True
+
+    def _call(self, action: RunStep | EvaluateCondition | Probe) -> Event:
+        attempts = self._attempts
+        if attempts is None:
+            attempts = self._attempts = self._new_attempts()
+        self._first = False
+        watch = self._watchdog
+        timeout = action.step.timeout
+        if watch is None or (timeout is not None and timeout < self._lease.ms / 2000 and action.undo is False):
+            return self._outcome(attempts, action)
+        watch.watch(self.episode)
+        try:
+            return self._outcome(attempts, action)
+        finally:
+            watch.release(self.episode)
+
+    def _outcome(self, attempts: Attempts, action: RunStep | EvaluateCondition | Probe) -> Event:
+        if isinstance(action, RunStep):
+            event = attempts.run(action)
+            if self._end is not None and isinstance(event, StepSucceeded | StepFailed):
+                seconds = event.run_ms / 1000
+                self._observed[event.path] = max(seconds, self._observed.get(event.path, 0.0))
+            return event
+        return attempts.evaluate(action) if isinstance(action, EvaluateCondition) else attempts.probe(action)
+
+    def _new_attempts(self) -> Attempts:
+        budget = None if self._end is None else self._end.budget
+        episode = self.episode
+        return Attempts(
+            episode.ref, self._definition, episode.state, self._clock, self._entropy, self._logger,
+            budget, self._watched, self._telemetry,
+        )  # fmt: skip
+
+    def _back_off(self, action: BackOff) -> BackedOff:
+        if self._watched is not None:
+            step = self._definition.by_path[action.path]
+            self._telemetry.step_retried(self.episode.ref, step, action.attempt, action.error)
+        self._clock.sleep(action.seconds)
+        return BackedOff(action.path, action.attempt, action.error, undo=action.undo, unresolved=action.unresolved)
+
+    # --- mail and rest ------------------------------------------------------------------------------------
+
+    def _read_mail(self) -> list[tuple[Mail, object]]:
+        ref = self.episode.ref
+        consumed = self.episode.state.consumed
+        return [
+            (mail, decode_payload(mail.body, ref, f"{mail.name}/{mail.id}"))
+            for mail in self._storage.mail(ref)
+            if f"{mail.name}/{mail.id}" not in consumed
+        ]
+
+    def _rest(self, action: Rest) -> None:
+        if action.due is None:
+            self._move_entry(action.then)
+            return
+        if action.due != action.then:
+            self._storage.settle(self.episode.ref, self.episode.state.seq, action.due, action.then)
+        self.episode.save_snapshot()
+
+    def _move_entry(self, due: int | None) -> None:
+        """An entry that came too early becomes `due`, if nobody has changed it since (PROTOCOL rule 7)."""
+        header = self._storage.header(self.episode.ref)
+        if header is not None and header.due is not None and header.due != due and header.seq <= self.episode.state.seq:
+            self._storage.settle(self.episode.ref, header.seq, header.due, due)
+
+
+_CALLS = frozenset({RunStep, EvaluateCondition, Probe})

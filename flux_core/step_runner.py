@@ -1,0 +1,265 @@
+"""Calls one handler, condition, compensator or probe within its time limit, and says what happened as an event.
+
+It must not append records or choose what comes next. What a handler returns or writes goes through the codec here,
+so that a later step of the same invocation sees what a resumed one would see.
+"""
+
+from __future__ import annotations
+
+import marshal
+from typing import TYPE_CHECKING, Any
+
+from flux_core.context import Context, Surroundings
+from flux_core.data import DataTracker
+from flux_core.directives import FAIL, NOT_DONE, Directive, Done, Verify
+from flux_core.errors import CallerError, InputMutated, NonRetryable, StepTimeout, Unknown, Unserialisable
+from flux_core.events import ConditionHeld, Probed, StepFailed, StepSkipped, StepSucceeded
+from flux_core.limits import call_within
+from flux_core.state import ErrorInfo
+from flux_core.values import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flux_core.actions import EvaluateCondition, Probe, RunStep
+    from flux_core.ports import Clock, Entropy, InstanceRef, Logger
+    from flux_core.state import WorkflowState
+    from flux_core.workflow import StepDefinition, WorkflowDefinition
+
+
+class Attempts:
+    """The attempts of one invocation: shared input and data, restored after every failed one."""
+
+    __slots__ = ("_entropy", "_print", "_raw", "_validator", "around", "budget", "clock", "on_start", "started", "tracker")
+
+    def __init__(  # noqa: PLR0913 -- what an invocation is made of
+        self,
+        ref: InstanceRef,
+        workflow: WorkflowDefinition,
+        state: WorkflowState,
+        clock: Clock,
+        entropy: Entropy,
+        logger: Logger,
+        budget: Callable[[], float] | None,
+        on_start: Callable[[StepDefinition, Context], None] | None,
+    ) -> None:
+        """`budget` tells how many seconds a handler may run at most; `on_start` is told of each step's first attempt."""
+        self.clock = clock
+        self._entropy = entropy
+        self.tracker = DataTracker(state.data)
+        self._validator = workflow.validator
+        self._raw = _fingerprint(state.input)
+        self.around = Surroundings(ref, state, None, clock, logger)
+        self._fresh_input()
+        self._print = self._raw if self._validator is None else self._model_print()
+        self.budget = budget
+        self.on_start = on_start
+        self.started: str | None = None
+
+    def _fresh_input(self) -> None:
+        raw = self.around.state.input
+        self.around.input = raw if self._validator is None else self._validator.parse(raw)
+
+    def run(self, action: RunStep) -> StepSucceeded | StepFailed | StepSkipped:
+        """One attempt of a step or, with `undo`, of its compensation."""
+        step, undo = action.step, action.undo
+        ctx = self._context(step, action.attempt, undo=undo)
+        handler: Any = step.handler
+        timeout = step.timeout
+        if undo:
+            assert step.compensate is not None  # noqa: S101 -- the machine undoes only what can be undone
+            handler, timeout = step.compensate.handler, step.compensate.timeout
+        elif self.started != step.path:
+            self._tell_start(step, ctx)
+        begun = self.clock.monotonic()
+        try:
+            limit = self._limit(timeout)
+            ctx.limit(begun, limit)
+            if step.when is not None and not undo and not action.held and not call_within(step.when, ctx, limit):
+                self.tracker.restore()
+                return StepSkipped(step.path, self._since(begun))
+            value = call_within(handler, ctx, limit)
+            run_ms = self._since(begun)
+            directive = None
+            if isinstance(value, Directive):
+                directive, value = value, None
+                if undo:
+                    return self._failure(action, run_ms, _no_directive(step), ctx)
+                _check_default(directive)
+            output = output_text = None
+            if value is not None and not undo:
+                encoded = encode(value, f"step {step.name!r}: the output")
+                output, output_text = encoded.value, encoded.text
+            delta = self.tracker.delta(ctx.data, step.name) if ctx.written else None
+            if ctx.touched_input:
+                self._check_input(step)
+        except Exception as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
+            return self._failure(action, self._since(begun), error, ctx)
+        return StepSucceeded(step.path, action.attempt, run_ms, output, output_text, delta, directive, undo=undo)
+
+    def evaluate(self, action: EvaluateCondition) -> ConditionHeld | StepSkipped | StepFailed:
+        """A commit's condition, before its intent."""
+        step = action.step
+        ctx = self._context(step, action.attempt)
+        self._tell_start(step, ctx)
+        begun = self.clock.monotonic()
+        try:
+            assert step.when is not None  # noqa: S101 -- the machine asks only where there is a condition
+            holds = call_within(step.when, ctx, self._limit(step.timeout))
+        except Exception as error:  # noqa: BLE001 -- raising is a step failure
+            return self._failure(action, self._since(begun), error, ctx, effect=False)
+        self.tracker.restore()
+        return ConditionHeld(step.path) if holds else StepSkipped(step.path, self._since(begun))
+
+    def probe(self, action: Probe) -> Probed:
+        """What the user's probe says of an attempt of unknown outcome. Whatever is no answer means unknown."""
+        step, undo = action.step, action.undo
+        policy = step.compensate.on_unknown if undo and step.compensate is not None else step.on_unknown
+        assert isinstance(policy, Verify)  # noqa: S101 -- the machine asks only where there is a probe
+        ctx = self._context(step, action.attempt, undo=undo)
+        verdict, output, text, delta = "unknown", None, None, None
+        error = action.error
+        try:
+            answer = call_within(policy.probe, ctx, self._limit(step.timeout))
+            if isinstance(answer, Done):
+                if answer.value is not None:
+                    encoded = encode(answer.value, f"step {step.name!r}: the probe's answer")
+                    output, text = encoded.value, encoded.text
+                delta = self.tracker.delta(ctx.data, step.name) if ctx.written else None
+                verdict = "done"
+            elif answer is NOT_DONE:
+                verdict = "not_done"
+        except Exception as raised:  # noqa: BLE001 -- an exception means unknown
+            self._log_probe(step, raised)
+            error = ErrorInfo(error.type, f"{error.message}; the probe raised {raised!r}", error.step)
+        if verdict != "done":
+            ctx.kill()
+            self.tracker.restore()
+        jitter = self._entropy.uniform()
+        return Probed(
+            step.path, action.attempt, verdict, jitter, self._spare(), error, output, text, delta, undo=undo
+        )  # fmt: skip
+
+    def _log_probe(self, step: StepDefinition, raised: Exception) -> None:
+        ref = self.around.ref
+        self.around.logger.warn(
+            "a probe raised", workflow=ref.workflow, id=ref.id, step=step.path, error=repr(raised)
+        )  # fmt: skip
+
+    def _context(self, step: StepDefinition, attempt: int, *, undo: bool = False) -> Context:
+        return Context(self.around, step, attempt, self.tracker.working_copy(), undo=undo)
+
+    def _tell_start(self, step: StepDefinition, ctx: Context) -> None:
+        self.started = step.path
+        if self.on_start is not None:
+            self.on_start(step, ctx)
+
+    def _limit(self, timeout: float | None) -> float | None:
+        """The effective time limit: the step's, but never past the invocation's deadline (PROTOCOL rule 15)."""
+        if self.budget is None:
+            return timeout
+        left = max(self.budget(), 0.001)
+        return left if timeout is None else min(timeout, left)
+
+    def _spare(self) -> float | None:
+        return None if self.budget is None else self.budget()
+
+    def _since(self, begun: float) -> float:
+        return round((self.clock.monotonic() - begun) * 1000, 3)
+
+    def _check_input(self, step: StepDefinition) -> None:
+        if (_fingerprint(self.around.input) if self._validator is None else self._model_print()) != self._print:
+            message = (
+                f"step {step.name!r} changed ctx.input, which belongs to the caller; copy what you want to change, "
+                f"for example dict(ctx.input), or write to ctx.data"
+            )
+            raise InputMutated(message)
+
+    def _model_print(self) -> bytes | str | None:
+        """None for what a validating callable made of the input, if it cannot be encoded: then nobody can tell."""
+        assert self._validator is not None  # noqa: S101 -- asked only for validated input
+        try:
+            return _fingerprint(self._validator.raw(self.around.input))
+        except (Unserialisable, CallerError):
+            return None
+
+    def _failure(
+        self,
+        action: RunStep | EvaluateCondition,
+        run_ms: float,
+        error: Exception,
+        ctx: Context,
+        *,
+        effect: bool = True,
+    ) -> StepFailed:
+        step, undo = action.step, getattr(action, "undo", False)
+        ctx.kill()
+        self.tracker.restore()
+        if ctx.touched_input:
+            self._refresh_input()
+        unknown = effect and _outcome_unknown(error)
+        retryable = not isinstance(error, NonRetryable | CallerError) and not isinstance(error, step.give_up_on)
+        kind = type(error).__name__
+        message = str(error) or kind
+        return StepFailed(
+            step.path,
+            action.attempt,
+            run_ms,
+            ErrorInfo(kind, message, step.path),
+            self._entropy.uniform(),
+            self._spare(),
+            retryable=retryable,
+            unknown=unknown,
+            undo=undo,
+        )
+
+    def _refresh_input(self) -> None:
+        state = self.around.state
+        if isinstance(self._raw, bytes):
+            state.input = marshal.loads(self._raw)  # noqa: S302 -- our own bytes, never stored or received
+        else:
+            from flux_core.values import decode  # noqa: PLC0415 -- only inputs that marshal does not know
+
+            state.input = decode(self._raw)
+        self._fresh_input()
+
+
+def _fingerprint(value: object) -> bytes | str:
+    """Equal for equal input. Marshal's format 2 has neither references nor interning in it."""
+    try:
+        return marshal.dumps(value, 2)
+    except ValueError:
+        return encode(value, "ctx.input").text
+
+
+def _check_default(directive: Directive) -> None:
+    if directive.on_timeout is not FAIL:
+        directive.on_timeout = encode(directive.on_timeout, "wait(on_timeout=...)").value
+
+
+def _no_directive(step: StepDefinition) -> Exception:
+    return NonRetryable(
+        f"the compensation of step {step.name!r} returned wait(...) or sleep(...); only a step can be suspended"
+    )
+
+
+def _outcome_unknown(error: BaseException) -> bool:
+    """Whether the effect may have happened although the attempt failed (PROTOCOL rule 9).
+
+    A result that cannot be kept means that the effect did happen: only a person (or a probe) can put it on record.
+    """
+    if isinstance(error, Unknown | StepTimeout | Unserialisable | InputMutated):
+        return True
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        cause = todo.pop()
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        if isinstance(cause, Unknown | TimeoutError) or (
+            isinstance(cause, ConnectionError) and not isinstance(cause, ConnectionRefusedError)
+        ):
+            return True
+        todo += (cause.__cause__, cause.__context__)
+    return False
