@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sqlite3
 import threading
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,9 @@ from flux_core.errors import CallerError, CorruptRecord, DefinitionError, Storag
 from flux_core.ports import Header, InstanceRef, Mail
 from flux_local import SQLiteStorage
 from flux_local.sqlite_schema import VERSION
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ORDER = InstanceRef("acme", "order", "1")
 
@@ -173,46 +176,53 @@ def test_threads_that_wait_for_each_other_too_long_are_told(path: Path) -> None:
 # --- full ------------------------------------------------------------------------------------------------------
 
 
+def fill(store: SQLiteStorage, acknowledged: list[int]) -> None:
+    """Append until the store refuses, every second record with a header."""
+    for seq in range(len(acknowledged), 1_000):
+        store.append(ORDER, seq, b"x" * 1000, head(seq) if seq % 2 else None)
+        acknowledged.append(seq)
+
+
 def test_a_full_database_is_told_and_keeps_every_acknowledged_record(path: Path) -> None:
     store = SQLiteStorage(path)
     store.ensure()
     store._sessions.current().connection.execute("PRAGMA max_page_count = 40")
-    acknowledged = 0
+    acknowledged: list[int] = []
     with pytest.raises(StorageUnavailable, match=r"flux\.db did not answer: .* is full\. Make room"):
-        for seq in range(1_000):
-            store.append(ORDER, seq, b"x" * 1000, head(seq) if seq % 2 else None)
-            acknowledged += 1
-    assert acknowledged > 10
-    assert len(store.read(ORDER)) == acknowledged
+        fill(store, acknowledged)
+    last = len(acknowledged)
+    assert last > 10
+    assert len(store.read(ORDER)) == last
     with pytest.raises(StorageUnavailable):
-        store.append(ORDER, acknowledged, b"x" * 3000, head(acknowledged))
-    assert len(store.read(ORDER)) == acknowledged, "a failed commit leaves nothing behind"
+        store.append(ORDER, last, b"x" * 3000, head(last))
+    assert len(store.read(ORDER)) == last, "a failed commit leaves nothing behind"
     store._sessions.current().connection.execute("PRAGMA max_page_count = 4000")
-    assert store.append(ORDER, acknowledged, b"room again", head(acknowledged)) is None
+    assert store.append(ORDER, last, b"room again", head(last)) is None
     store.close()
     again = SQLiteStorage(path)
-    assert len(again.read(ORDER)) == acknowledged + 1
-    assert again.header(ORDER) == head(acknowledged)
+    assert len(again.read(ORDER)) == last + 1
+    assert again.header(ORDER) == head(last)
 
 
 def test_a_disk_that_refuses_to_write_is_told_and_keeps_every_acknowledged_record(path: Path) -> None:
     store = SQLiteStorage(path)
-    store.append(ORDER, 0, b"start", head(0))
+    store.ensure()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    acknowledged = 1
+    acknowledged: list[int] = []
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))  # each file, as a full disk would
         with pytest.raises(StorageUnavailable, match=r"flux\.db did not answer"):
-            for seq in range(1, 1_000):
-                store.append(ORDER, seq, b"x" * 1000, head(seq) if seq % 2 else None)
-                acknowledged += 1
-        assert len(store.read(ORDER)) == acknowledged
+            fill(store, acknowledged)
+        last = len(acknowledged)
+        assert len(store.read(ORDER)) == last
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert 10 < acknowledged < 999
-    assert store.append(ORDER, acknowledged, b"room again", head(acknowledged)) is None
+    assert last > 10
+    assert store.append(ORDER, last, b"room again", head(last)) is None
     store.close()
-    assert len(SQLiteStorage(path).read(ORDER)) == acknowledged + 1
+    again = SQLiteStorage(path)
+    assert len(again.read(ORDER)) == last + 1
+    assert again.header(ORDER) == head(last)
 
 
 def test_a_header_that_cannot_be_stored_leaves_no_record_either(path: Path) -> None:
