@@ -149,7 +149,7 @@ class MemoryStorage:
                 heappush(heap, (entry.due, entry.ref))
         return found
 
-    def list(  # noqa: PLR0913 -- the port's signature
+    def list(
         self,
         tenant: str,
         workflow: str | None = None,

@@ -68,8 +68,9 @@ class Page(NamedTuple):
 class WorkflowStorage(Protocol):
     """Where instances live: one append-only log each, a mailbox, snapshots, and two indexes.
 
-    Reads see every write that was acknowledged before they began. Every method raises
-    `StorageUnavailable` when the store did not answer; a write may then have happened or not.
+    Reads see every write that was acknowledged before they began; only `due` and `list` may lag behind, where they
+    read a secondary index that is consistent in the end (DynamoDB). Every method raises `StorageUnavailable` when
+    the store did not answer; a write may then have happened or not.
     """
 
     ephemeral: bool
@@ -81,7 +82,7 @@ class WorkflowStorage(Protocol):
         With `header`, the header (and with it both indexes) changes in the same commit; if the slot was taken,
         the header stays. A store without such commits puts the new due entry first, then the record, then the
         list entry, and removes the superseded due entry last, by exact key (PROTOCOL rule 7).
-        The caller has seen record `seq - 1`; the store need not check that.
+        The caller has seen record `seq - 1`; the store need not check that, but must not read a gap as a whole log.
         """
         ...
 
@@ -94,7 +95,7 @@ class WorkflowStorage(Protocol):
         ...
 
     def header(self, ref: InstanceRef) -> Header | None:
-        """The header as last written; None for an unknown instance."""
+        """The header, its `due` as the last append, nudge or settle left it; None for an unknown instance."""
         ...
 
     def put_mail(self, ref: InstanceRef, mail: Mail) -> Mail | None:
@@ -106,7 +107,10 @@ class WorkflowStorage(Protocol):
         ...
 
     def put_snapshot(self, ref: InstanceRef, seq: int, state: bytes) -> None:
-        """Keep a snapshot of the state after record `seq`. Equal for equal `seq`, so writing it twice is harmless."""
+        """Keep a snapshot of the state after record `seq`. Equal for equal `seq`, so writing it twice is harmless.
+
+        An older snapshot that comes late does not count; the store need keep only the newest.
+        """
         ...
 
     def snapshot(self, ref: InstanceRef) -> tuple[int, bytes] | None:
@@ -114,7 +118,10 @@ class WorkflowStorage(Protocol):
         ...
 
     def nudge(self, ref: InstanceRef, epoch: int, due: int) -> bool:
-        """Make the due entry no later than `due`, if the header still has `epoch`; False if it has another."""
+        """Make the due entry no later than `due`, if the header still has `epoch`; False if it has another.
+
+        True also when the entry was early enough already; False for an unknown instance.
+        """
         ...
 
     def settle(self, ref: InstanceRef, seq: int, due: int, then: int | None) -> bool:
@@ -125,7 +132,7 @@ class WorkflowStorage(Protocol):
         """Up to `limit` entries of all tenants with `due <= until`, earliest first."""
         ...
 
-    def list(  # noqa: PLR0913 -- a listing's filters are independent of each other
+    def list(
         self,
         tenant: str,
         workflow: str | None = None,
@@ -133,11 +140,14 @@ class WorkflowStorage(Protocol):
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page:
-        """Instances, newest first (by `created_at`, then id); no entry twice, none missed that exists throughout."""
+        """Instances, newest first (by `created_at`, then id); no entry twice, none missed that exists throughout.
+
+        Raises `CallerError` for a cursor that a listing of this tenant did not give out, and for a limit below 1.
+        """
         ...
 
     def purge(self, ref: InstanceRef, seq: int) -> bool:
-        """Remove all of an instance whose newest record is `seq`, record 0 last; False, nothing removed, if it is not."""
+        """Remove all of an instance whose newest record is `seq`, record 0 last; else False, nothing removed."""
         ...
 
     def ensure(self) -> None:
@@ -145,7 +155,7 @@ class WorkflowStorage(Protocol):
         ...
 
     def close(self) -> None:
-        """Release connections. Using the store afterwards is an error."""
+        """Release connections; again is harmless. Using the store afterwards raises `StorageUnavailable`."""
         ...
 
 

@@ -79,7 +79,11 @@ class SQLiteStorage:
             raise DefinitionError(f"synchronous must be one of {', '.join(_LEVELS)}, not {synchronous!r}.")
         if not busy_timeout > 0:
             raise DefinitionError(f"busy_timeout must be a positive number of seconds, not {busy_timeout!r}.")
-        self._sessions = Sessions(os.path.abspath(name), synchronous, busy_timeout)
+        self._sessions = Sessions(
+            os.path.abspath(name),  # noqa: PTH100 -- importing pathlib would cost more than the rest of this module
+            synchronous,
+            busy_timeout,
+        )
 
     @property
     def path(self) -> str:
@@ -184,9 +188,9 @@ class SQLiteStorage:
     def due(self, until: int, limit: int) -> list[Due]:
         """Up to `limit` entries of all tenants with `due <= until`, earliest first."""
         rows = self._read(_DUE, until, max(limit, 0))
-        return [Due(InstanceRef(tenant, workflow, id), due) for tenant, workflow, id, due in rows]
+        return [Due(InstanceRef(*row[:3]), row[3]) for row in rows]
 
-    def list(  # noqa: PLR0913 -- the port's signature
+    def list(
         self,
         tenant: str,
         workflow: str | None = None,
@@ -212,7 +216,7 @@ class SQLiteStorage:
             where.append("(created_at, id, workflow) < (?, ?, ?)")
             after = decode_cursor(tenant, cursor)
         rows = self._read(
-            "SELECT workflow, id, status, created_at, updated_at, epoch, seq, due FROM header"
+            "SELECT workflow, id, status, created_at, updated_at, epoch, seq, due FROM header"  # noqa: S608 -- no value
             f" WHERE {' AND '.join(where)} ORDER BY created_at DESC, id DESC, workflow DESC LIMIT ?",
             *values,
             *after,

@@ -15,7 +15,9 @@ _ADVICE = {
         "another connection kept it locked for longer than the busy timeout. Look for a transaction that was left "
         "open (a database browser, a backup), or pass a larger busy_timeout to SQLiteStorage."
     ),
-    sqlite3.SQLITE_FULL: "the disk, its quota or the database's page limit is full. Make room; nothing written is lost.",
+    sqlite3.SQLITE_FULL: (
+        "the disk, its quota or the database's page limit is full. Make room; what was acknowledged is safe."
+    ),
     sqlite3.SQLITE_IOERR: "the disk failed to read or write. Check the file system and its free space.",
     sqlite3.SQLITE_READONLY: "it cannot be written. Check the permissions of the file and of its folder.",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Check that the folder can be written and the path is not a folder.",

@@ -6,9 +6,12 @@ of a later form is refused before anything in it changes.
 
 from __future__ import annotations
 
-import sqlite3
+from typing import TYPE_CHECKING
 
 from flux_core.errors import CorruptRecord, StorageUnavailable
+
+if TYPE_CHECKING:
+    import sqlite3
 
 VERSION = 1
 APPLICATION = 0x464C5558  # "FLUX"

@@ -112,18 +112,19 @@ class Sessions:
             session = Session(self._connect())
             self._open.add(session)
             self.own.session = session
-            return session
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
         except OSError as error:
             raise StorageUnavailable(
                 f"The folder of the workflow store {self.path} cannot be made ({error}). Choose another path."
             ) from error
+        else:
+            return session
         finally:
             self._opening.release()
 
     def _connect(self) -> sqlite3.Connection:
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)  # noqa: PTH103, PTH120 -- importing pathlib costs more
         give_up_at = time.monotonic() + self.busy_timeout
         while True:
             connection = sqlite3.connect(

@@ -66,7 +66,10 @@ def _short(value: object) -> str:
 
 
 def together(count: int, work: Callable[[int], T]) -> list[T]:
-    """`work(0)` ... `work(count - 1)`, each in a thread of its own, started at the same moment; the first error is raised."""
+    """`work(0)` ... `work(count - 1)`, each in a thread of its own, started at the same moment.
+
+    The first error of any of them is raised here.
+    """
     import threading
 
     ready = threading.Barrier(count)
@@ -142,7 +145,7 @@ class StoreCase:
         return [(entry.ref, entry.due) for entry in self.store.due(until, limit)]
 
     def due_is(self, wanted: list[tuple[InstanceRef, int]], story: str) -> None:
-        """Fail unless the due index holds exactly `wanted`, in that order, `index_lag` seconds from now at the latest."""
+        """Fail unless the due index holds exactly `wanted`, in that order, after the index lag at the latest."""
         self._settled(self.due_now, wanted, story)
 
     def listed_is(self, wanted: Callable[[list[Listed]], object], value: object, story: str) -> None:
@@ -154,7 +157,7 @@ class StoreCase:
 
         give_up_at = time.monotonic() + self.index_lag
         while (got := look()) != wanted and time.monotonic() < give_up_at:
-            time.sleep(0.02)
+            time.sleep(0.02)  # noqa: TID251 -- the lag of a real index passes in real time
         same(got, wanted, story)
 
     def listing(

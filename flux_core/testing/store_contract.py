@@ -1,4 +1,4 @@
-"""The behaviour suite that every store must pass; shipped, so that the author of a store outside this project can run it.
+"""The behaviour suite that every store must pass; shipped, so that a store of someone else can be held to it too.
 
     from flux_core.testing import StoreContract
 
@@ -6,9 +6,10 @@
         def make_store(self):
             return MyStore()
 
-Run it with pytest. A durable store also overrides `reopen(store)`: close, open anew, return the new one. A store behind a
-network may lower `writers`, `slots`, `long_log` and `crowd`, and name the `index_lag` of its secondary indexes in seconds.
-What is promised where: `flux_core.ports.WorkflowStorage`. Each case fails with a sentence that says what the store did.
+Run it with pytest. A durable store also overrides `reopen(store)`: close, open anew, return the new one. A store behind
+a network may lower `writers`, `slots`, `long_log` and `crowd`, and name the `index_lag` of its secondary indexes in
+seconds. The promises are those of `flux_core.ports.WorkflowStorage`. Each case fails with a sentence that says what the
+store did wrong. This module must not know any store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 """The store contract, third part: the header and the due index (PROTOCOL rules 2 and 7)."""
+# ruff: noqa: D102 -- the name of a case is its documentation
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ class DueCases(StoreCase):
         self.start(ref(), header(due=NOW))
         self.store.append(ref(), 0, b"other", header(0, status="failed", due=NOW - 5))
         self.due_is([(ref(), NOW)], "the due index after an append to a taken slot")
-        self.listed_is(lambda all: [entry.header.status for entry in all], ["running"], "the list after such an append")
+        self.listed_is(
+            lambda listed: [entry.header.status for entry in listed], ["running"], "the list after such an append"
+        )
 
     def test_a_taken_slot_does_not_make_a_header(self) -> None:
         self.store.append(ref(), 0, b"bare")
@@ -144,8 +147,8 @@ class DueCases(StoreCase):
         self.due_is([(ref(), NOW + 1 + won.index(True))], "the due index, as the one that won left it")
 
     def test_a_nudge_is_never_lost_to_a_settle_at_the_same_time(self) -> None:
-        for round in range(25):
-            at = ref(str(round))
+        for turn in range(25):
+            at = ref(str(turn))
             self.start(at, header(due=NOW + 100))
             nudged, _ = together(
                 2,
@@ -222,9 +225,7 @@ class DueCases(StoreCase):
         met: list[object] = []
         for _ in range(self.crowd * 2):
             portion = self.store.due(NOW + 10, 7)
-            for entry in portion:
-                if self.store.settle(entry.ref, 0, entry.due, None):
-                    met.append(entry.ref)
+            met += [entry.ref for entry in portion if self.store.settle(entry.ref, 0, entry.due, None)]
         same(len(met), self.crowd, "the number of instances that a sweep with limit 7 met")
         self.due_is([], "the due index after the sweep")
 

@@ -1,4 +1,5 @@
 """The store contract, last part: purge, ensure, close, and what a store keeps when it is opened again."""
+# ruff: noqa: D102 -- the name of a case is its documentation
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ class LifeCases(StoreCase):
     def test_a_purged_id_can_be_used_again_and_finds_nothing_of_the_past(self) -> None:
         self._full(ref())
         self.store.purge(ref(), 2)
-        same(self.store.append(ref(), 0, b"new life", header(created_at=NOW + 9, epoch=1)), None, "record 0 after purge")
+        same(
+            self.store.append(ref(), 0, b"new life", header(created_at=NOW + 9, epoch=1)), None, "record 0 after purge"
+        )
         same(self.store.read(ref()), [b"new life"], "the log of the new life")
         same(self.store.header(ref()), header(created_at=NOW + 9, epoch=1), "the header of the new life")
         same(self.store.snapshot(ref()), None, "the snapshot of the new life")
@@ -99,7 +102,7 @@ class LifeCases(StoreCase):
         self._full(ref())
         self.store = self.reopen(self.store)
         self.due_is([(ref(), NOW + 5)], "the due index after opening again")
-        self.listed_is(lambda all: [entry.ref for entry in all], [ref()], "the list after opening again")
+        self.listed_is(lambda listed: [entry.ref for entry in listed], [ref()], "the list after opening again")
 
     def test_a_taken_slot_is_taken_after_opening_again(self) -> None:
         self._full(ref())

@@ -1,4 +1,5 @@
 """The store contract, fourth part: listing instances."""
+# ruff: noqa: D102 -- the name of a case is its documentation
 
 from __future__ import annotations
 
@@ -16,23 +17,27 @@ class ListCases(StoreCase):
     def test_the_newest_comes_first(self) -> None:
         for number in (3, 1, 2, 10):
             self.start(ref(f"i{number}"), header(created_at=NOW + number))
-        self.listed_is(lambda all: [entry.ref.id for entry in all], ["i10", "i3", "i2", "i1"], "the list by creation time")
+        self.listed_is(
+            lambda listed: [entry.ref.id for entry in listed], ["i10", "i3", "i2", "i1"], "the list by creation time"
+        )
 
     def test_an_entry_shows_the_header(self) -> None:
         written = header(0, status="suspended", updated_at=NOW + 3, epoch=4, due=NOW + 9)
         self.start(ref(), written)
-        self.listed_is(lambda all: [(entry.ref, entry.header) for entry in all], [(ref(), written)], "the list")
+        self.listed_is(lambda listed: [(entry.ref, entry.header) for entry in listed], [(ref(), written)], "the list")
 
     def test_an_entry_follows_the_header(self) -> None:
         self.start(ref(), header(due=NOW))
         later = header(1, status="completed", updated_at=NOW + 3)
         self.store.append(ref(), 1, b"end", later)
-        self.listed_is(lambda all: [entry.header for entry in all], [later], "the list after the instance has ended")
+        self.listed_is(
+            lambda listed: [entry.header for entry in listed], [later], "the list after the instance has ended"
+        )
 
     def test_tenants_do_not_see_each_other(self) -> None:
         self.start(ref("mine", tenant="acme"))
         self.start(ref("theirs", tenant="acme2"))
-        self.listed_is(lambda all: [entry.ref.id for entry in all], ["mine"], "the list of tenant acme")
+        self.listed_is(lambda listed: [entry.ref.id for entry in listed], ["mine"], "the list of tenant acme")
         same([entry.ref.id for entry in self.listing("acme2")], ["theirs"], "the list of tenant acme2")
         same(self.listing("nobody"), [], "the list of a tenant without instances")
 
@@ -64,21 +69,25 @@ class ListCases(StoreCase):
     def test_a_changed_status_is_listed_under_the_new_one_only(self) -> None:
         self.start(ref(), header(status="running"))
         self.store.append(ref(), 1, b"end", header(1, status="failed"))
-        self.listed_is(lambda all: [entry.header.status for entry in all], ["failed"], "the list after the change")
+        self.listed_is(
+            lambda listed: [entry.header.status for entry in listed], ["failed"], "the list after the change"
+        )
         same(self.listing(statuses=["running"]), [], "the list of running instances after the only one failed")
         same(len(self.listing(statuses=["failed"])), 1, "the number of failed instances")
 
     def test_one_id_in_two_workflows_is_two_entries(self) -> None:
         self.start(ref("1", "order"))
         self.start(ref("1", "refund"))
-        self.listed_is(lambda all: sorted(entry.ref.workflow for entry in all), ["order", "refund"], "the list")
+        self.listed_is(lambda listed: sorted(entry.ref.workflow for entry in listed), ["order", "refund"], "the list")
         told = sorted(entry.ref.workflow for entry in self.listing(limit=1))
         same(told, ["order", "refund"], "the same list in pages of one")
 
     def test_an_instance_without_a_header_is_not_listed(self) -> None:
         self.store.append(ref("bare"), 0, b"start")
         self.start(ref("whole"))
-        self.listed_is(lambda all: [entry.ref.id for entry in all], ["whole"], "the list beside a log without header")
+        self.listed_is(
+            lambda listed: [entry.ref.id for entry in listed], ["whole"], "the list beside a log without header"
+        )
 
     # --- pages -------------------------------------------------------------------------------------------------
 
@@ -114,7 +123,10 @@ class ListCases(StoreCase):
 
     def test_a_page_that_is_not_the_last_has_a_cursor(self) -> None:
         self._crowd()
-        must(self.store.list("acme", limit=3).cursor is not None, "a page of 3 among many has no cursor: the rest is lost")
+        must(
+            self.store.list("acme", limit=3).cursor is not None,
+            "a page of 3 among many has no cursor: the rest is lost",
+        )
 
     def test_a_listing_misses_nothing_while_instances_come_and_change(self) -> None:
         self._crowd()

@@ -1,4 +1,5 @@
-"""The store contract, first part: the log. What `append`, `read` and `tail` promise (PROTOCOL, the opening and rule 3)."""
+"""The store contract, first part: what `append`, `read` and `tail` promise of the log (PROTOCOL rule 3)."""
+# ruff: noqa: D102 -- the name of a case is its documentation
 
 from __future__ import annotations
 
@@ -31,7 +32,11 @@ class LogCases(StoreCase):
 
     def test_the_same_bytes_again_are_found_not_written(self) -> None:
         self.store.append(ref(), 0, b"mine")
-        same(self.store.append(ref(), 0, b"mine"), b"mine", "append of the same bytes to their own slot (a lost response)")
+        same(
+            self.store.append(ref(), 0, b"mine"),
+            b"mine",
+            "append of the same bytes to their own slot (a lost response)",
+        )
         same(self.store.read(ref()), [b"mine"], "the log after the same append twice")
 
     def test_a_taken_slot_in_the_middle_returns_its_own_record(self) -> None:
@@ -41,7 +46,9 @@ class LogCases(StoreCase):
 
     def test_an_empty_record_also_takes_its_slot(self) -> None:
         same(self.store.append(ref(), 0, b""), None, "append of an empty record")
-        same(self.store.append(ref(), 0, b"second"), b"", "append to a slot that holds an empty record (b'' is not None)")
+        same(
+            self.store.append(ref(), 0, b"second"), b"", "append to a slot that holds an empty record (b'' is not None)"
+        )
         same(self.store.read(ref()), [b""], "the log with one empty record")
 
     def test_after_a_refused_append_the_next_slot_is_still_free(self) -> None:
@@ -79,7 +86,9 @@ class LogCases(StoreCase):
         same(won.count(True), 1, "the number of claims that were told they won")
         winner = won.index(True)
         same(self.store.read(ref(), 1), [b"claim %d" % winner], "record 1, that the winner wrote")
-        same(self.store.header(ref()), header(1, epoch=winner + 2, due=NOW + winner), "the header, that the winner wrote")
+        same(
+            self.store.header(ref()), header(1, epoch=winner + 2, due=NOW + winner), "the header, that the winner wrote"
+        )
         self.due_is([(ref(), NOW + winner)], "the due index after many claims")
 
     def test_instances_written_at_the_same_time_do_not_mix(self) -> None:
@@ -141,7 +150,11 @@ class LogCases(StoreCase):
     def test_records_are_given_as_bytes(self) -> None:
         self.store.append(ref(), 0, b"x")
         tail = self.store.tail(ref())
-        kinds = {type(self.store.read(ref())[0]), type(self.store.append(ref(), 0, b"y")), type(tail[1] if tail else None)}
+        kinds = {
+            type(self.store.read(ref())[0]),
+            type(self.store.append(ref(), 0, b"y")),
+            type(tail[1] if tail else None),
+        }
         same(kinds, {bytes}, "the types that read, append and tail give")
 
     def test_text_in_utf_8_is_not_normalised(self) -> None:
@@ -172,10 +185,11 @@ class LogCases(StoreCase):
         same(self.store.read(ref("order-a")), [], "the log of order-a when only Order-a exists")
 
     def test_names_that_look_like_numbers_are_text(self) -> None:
-        for id in ("1", "01", "1.0", "1e0"):
-            same(self.store.append(ref(id), 0, id.encode()), None, f"append to the new instance {id!r}")
-        for id in ("1", "01", "1.0", "1e0"):
-            same(self.store.read(ref(id)), [id.encode()], f"the log of {id!r}")
+        names = ("1", "01", "1.0", "1e0")
+        for name in names:
+            same(self.store.append(ref(name), 0, name.encode()), None, f"append to the new instance {name!r}")
+        for name in names:
+            same(self.store.read(ref(name)), [name.encode()], f"the log of {name!r}")
 
     def test_the_same_id_in_two_tenants_is_two_instances(self) -> None:
         self._apart(ref("1", "order", "acme"), ref("1", "order", "other"))

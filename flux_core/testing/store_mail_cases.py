@@ -1,4 +1,5 @@
 """The store contract, second part: mailbox and snapshots (PROTOCOL rules 4, 5 and 12)."""
+# ruff: noqa: D102 -- the name of a case is its documentation
 
 from __future__ import annotations
 
@@ -42,7 +43,12 @@ class MailCases(StoreCase):
         same(len(self.store.mail(ref())), 2, "the number of mails")
 
     def test_mail_is_ordered_by_time_then_id(self) -> None:
-        wanted = [letter(id="z", at=NOW), letter(id="a", at=NOW + 1), letter(id="b", at=NOW + 1), letter(id="0", at=NOW + 10)]
+        wanted = [
+            letter(id="z", at=NOW),
+            letter(id="a", at=NOW + 1),
+            letter(id="b", at=NOW + 1),
+            letter(id="0", at=NOW + 10),
+        ]
         for mail in (wanted[3], wanted[2], wanted[0], wanted[1]):
             self.store.put_mail(ref(), mail)
         same(self.store.mail(ref()), wanted, "the mailbox in the order of (at, id)")

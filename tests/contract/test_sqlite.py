@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from flux_core.ports import WorkflowStorage
 from flux_core.testing import StoreContract
 from flux_local import SQLiteStorage
+
+if TYPE_CHECKING:
+    from flux_core.ports import WorkflowStorage
 
 
 class TestSQLiteStorage(StoreContract):

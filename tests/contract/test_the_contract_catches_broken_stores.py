@@ -81,7 +81,9 @@ class FillsGaps(MemoryStorage):
 class MixesUpPrefixes(MemoryStorage):
     def read(self, ref: InstanceRef, start: int = 0) -> list[bytes]:
         key = "/".join(ref)
-        return [record for at in sorted(self._logs) if "/".join(at).startswith(key) for record in self._logs[at]][start:]
+        return [record for at in sorted(self._logs) if "/".join(at).startswith(key) for record in self._logs[at]][
+            start:
+        ]
 
 
 class JoinsNamesWithoutASeparator(MemoryStorage):
