@@ -126,9 +126,10 @@ def _writer(*, ordered: bool) -> Callable[[Any, int], Iterable[str]]:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return lambda value, _level: (slow.encode(value),)
-    # No markers: a circular value ends in RecursionError, and the exact path then says where the circle is.
+    # Without markers a circular value ends in RecursionError, and the exact path then says where.
+    skip_keys = allow_nan = False
     chunks: Callable[[Any, int], Iterable[str]] = make(
-        None, slow.default, _quote, None, ":", ",", ordered, False, False
+        None, slow.default, _quote, None, ":", ",", ordered, skip_keys, allow_nan
     )
     return chunks
 
