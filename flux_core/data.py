@@ -190,7 +190,7 @@ def _items(data: object, step: str) -> Iterable[tuple[str, Any]]:
 def _check_key(key: object, step: str) -> None:
     if type(key) is not str:
         raise Unserialisable(
-            f'step "{step}": ctx.data has the key {key!r:.60} of type {type(key).__name__}; its keys have to be '
+            f'step "{step}": ctx.data has a key of type {type(key).__name__}; its keys have to be '
             'strings. Keep other keys one level down: ctx.data["name"] = {...}.'
         )
 

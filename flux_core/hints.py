@@ -156,7 +156,9 @@ class Hints:
             return value
         return _wrong(path, f"expected {' or '.join(map(name_of, choices))}", value, problems)
 
-    def _class(self, cls: type, arguments: tuple[Any, ...], value: Any, path: str, problems: list[str]) -> Any:  # noqa: PLR0911 -- one return for each kind
+    def _class(  # noqa: C901, PLR0911 -- one return for each kind
+        self, cls: type, arguments: tuple[Any, ...], value: Any, path: str, problems: list[str]
+    ) -> Any:
         if cls is bool or cls is str or cls is int:
             return value if type(value) is cls else _wrong(path, f"expected {cls.__name__}", value, problems)
         if cls is float:
@@ -307,7 +309,7 @@ def _enum(cls: Any, value: Any, path: str, problems: list[str]) -> Any:
         plain = to_plain(member.value)
         if type(value) is type(plain) and value == plain:
             return member
-    if type(value) is int and hasattr(cls, "__or__"):  # flags joined with |
+    if type(value) is int:  # flags joined with |
         try:
             return cls(value)
         except ValueError:
@@ -321,7 +323,9 @@ def _parsed(validator: Any, value: Any, path: str, problems: list[str]) -> Any:
     try:
         return validator.parse(value)
     except InputInvalid as error:
-        problems.append(f"{path}.{str(error).partition(': ')[2]}")
+        inner = str(error).partition(": ")[2]
+        joint = ": " if " " in inner.partition(":")[0] else "."  # a sentence, or a path that goes on
+        problems.append(f"{path}{joint}{inner}")
         return value
 
 

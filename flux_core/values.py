@@ -275,12 +275,12 @@ class _Tagger:
                 pair = [self.tree(key)]
             except Refused as refused:
                 refused.path.clear()
-                refused.reason = f"the key {key!r:.60}: {refused.reason}"
+                refused.reason = f"the key {_shown(key)}: {refused.reason}"
                 raise
             try:
                 pair.append(self.tree(part))
             except Refused as refused:
-                refused.path.append(f"[{key!r:.60}]")
+                refused.path.append(f"[{_shown(key)}]")
                 raise
             pairs.append(pair)
         return sorted(pairs, key=_sorted_text) if self._ordered else pairs
@@ -306,6 +306,13 @@ _BRANCHES: dict[type, Callable[[_Tagger, Any], object]] = {
     set: lambda tagger, value: {"$set": tagger.elements(value)},
     frozenset: lambda tagger, value: {"$frozenset": tagger.elements(value)},
 }
+
+
+def _shown(key: object) -> str:
+    try:
+        return f"{key!r:.60}"
+    except Exception:  # noqa: BLE001 -- a repr of the user's, or an int beyond the interpreter's limit
+        return f"...{type(key).__name__}..."
 
 
 def _advice(value: object) -> str:
