@@ -136,7 +136,7 @@ class DataTracker:
         self.apply(delta.set, delta.unset)
 
     def apply(self, set: Mapping[str, object], unset: Iterable[str]) -> None:  # noqa: A002 -- the record's word
-        """Make the changes of a record. Keys keep their place, new ones append; the values belong to the tracker now."""
+        """Make the changes of a record. Keys keep their place, new ones append; takes the values over."""
         for key in unset:
             self.values.pop(key, None)
             self._prints.pop(key, None)
@@ -179,7 +179,7 @@ class DataTracker:
             return False
 
 
-def _items(data: object, step: str) -> Iterable[tuple[str, object]]:
+def _items(data: object, step: str) -> Iterable[tuple[str, Any]]:
     if isinstance(data, dict):
         return data.items()
     raise Unserialisable(
@@ -190,7 +190,7 @@ def _items(data: object, step: str) -> Iterable[tuple[str, object]]:
 def _check_key(key: object, step: str) -> None:
     if type(key) is not str:
         raise Unserialisable(
-            f'step "{step}": ctx.data has the key {key!r:.60} of type {type(key).__name__}; its keys have to be '
+            f'step "{step}": ctx.data has a key of type {type(key).__name__}; its keys have to be '
             'strings. Keep other keys one level down: ctx.data["name"] = {...}.'
         )
 

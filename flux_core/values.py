@@ -126,9 +126,10 @@ def _writer(*, ordered: bool) -> Callable[[Any, int], Iterable[str]]:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return lambda value, _level: (slow.encode(value),)
-    # No markers: a circular value ends in RecursionError, and the exact path then says where the circle is.
+    # Without markers a circular value ends in RecursionError, and the exact path then says where.
+    skip_keys = allow_nan = False
     chunks: Callable[[Any, int], Iterable[str]] = make(
-        None, slow.default, _quote, None, ":", ",", ordered, False, False
+        None, slow.default, _quote, None, ":", ",", ordered, skip_keys, allow_nan
     )
     return chunks
 
@@ -274,12 +275,12 @@ class _Tagger:
                 pair = [self.tree(key)]
             except Refused as refused:
                 refused.path.clear()
-                refused.reason = f"the key {key!r:.60}: {refused.reason}"
+                refused.reason = f"the key {_shown(key)}: {refused.reason}"
                 raise
             try:
                 pair.append(self.tree(part))
             except Refused as refused:
-                refused.path.append(f"[{key!r:.60}]")
+                refused.path.append(f"[{_shown(key)}]")
                 raise
             pairs.append(pair)
         return sorted(pairs, key=_sorted_text) if self._ordered else pairs
@@ -305,6 +306,13 @@ _BRANCHES: dict[type, Callable[[_Tagger, Any], object]] = {
     set: lambda tagger, value: {"$set": tagger.elements(value)},
     frozenset: lambda tagger, value: {"$frozenset": tagger.elements(value)},
 }
+
+
+def _shown(key: object) -> str:
+    try:
+        return f"{key!r:.60}"
+    except Exception:  # noqa: BLE001 -- a repr of the user's, or an int beyond the interpreter's limit
+        return f"...{type(key).__name__}..."
 
 
 def _advice(value: object) -> str:
