@@ -1,1 +1,105 @@
-"""Flux: durable workflows on any cloud's functions."""
+"""Flux: durable workflows on any cloud's functions, with state in your own store and no server."""
+
+from flux_core.context import Context
+from flux_core.data import Data
+from flux_core.directives import FAIL, NOT_DONE, UNKNOWN, Done, sleep, sleep_until, verify, wait, wait_any
+from flux_core.engine import FluxEngine
+from flux_core.errors import (
+    CallerError,
+    Conflict,
+    CorruptRecord,
+    DefinitionError,
+    FluxError,
+    InputInvalid,
+    InputMutated,
+    InvocationError,
+    LeaseLost,
+    NonRetryable,
+    NotFound,
+    Refused,
+    StepFault,
+    StepTimeout,
+    StorageUnavailable,
+    Unknown,
+    UnknownInstance,
+    UnknownStep,
+    UnknownWorkflow,
+    Unserialisable,
+    WaitTimeout,
+    WorkflowFailed,
+)
+from flux_core.logger import FluxConsoleLogger, FluxSilentLogger
+from flux_core.memory import MemoryStorage
+from flux_core.ports import Clock, Entropy, Header, InstanceRef, Logger, Mail, TraceSink, WorkflowStorage
+from flux_core.result import BatchResult, FluxResult, InstancePage, InstanceSummary
+from flux_core.retry import RetryPolicy
+from flux_core.state import ErrorInfo, StepExecution, WorkflowState
+from flux_core.trace import EVENT_TYPES, JsonFileTraceSink
+from flux_core.registered import register_type
+from flux_core.workflow import StepDefinition, WorkflowBuilder, WorkflowDefinition, compensation, create_workflow
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EVENT_TYPES",
+    "FAIL",
+    "NOT_DONE",
+    "UNKNOWN",
+    "BatchResult",
+    "CallerError",
+    "Clock",
+    "Conflict",
+    "Context",
+    "CorruptRecord",
+    "Data",
+    "DefinitionError",
+    "Done",
+    "Entropy",
+    "ErrorInfo",
+    "FluxConsoleLogger",
+    "FluxEngine",
+    "FluxError",
+    "FluxResult",
+    "FluxSilentLogger",
+    "Header",
+    "InputInvalid",
+    "InputMutated",
+    "InstancePage",
+    "InstanceRef",
+    "InstanceSummary",
+    "InvocationError",
+    "JsonFileTraceSink",
+    "LeaseLost",
+    "Logger",
+    "Mail",
+    "MemoryStorage",
+    "NonRetryable",
+    "NotFound",
+    "Refused",
+    "RetryPolicy",
+    "StepDefinition",
+    "StepExecution",
+    "StepFault",
+    "StepTimeout",
+    "StorageUnavailable",
+    "TraceSink",
+    "Unknown",
+    "UnknownInstance",
+    "UnknownStep",
+    "UnknownWorkflow",
+    "Unserialisable",
+    "WaitTimeout",
+    "WorkflowBuilder",
+    "WorkflowDefinition",
+    "WorkflowFailed",
+    "WorkflowState",
+    "WorkflowStorage",
+    "compensation",
+    "create_workflow",
+    "register_type",
+    "sleep",
+    "sleep_until",
+    "verify",
+    "wait",
+    "wait_any",
+]

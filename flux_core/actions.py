@@ -33,6 +33,8 @@ class EvaluateCondition:
 
     __slots__ = ("attempt", "step")
 
+    undo = False
+
     def __init__(self, step: StepDefinition, attempt: int) -> None:
         self.step = step
         self.attempt = attempt

@@ -32,12 +32,13 @@ class Episode:
         "_counter",
         "_extended",
         "_lock",
-        "_snapshot_bytes",
         "_told",
         "by",
         "clock",
         "log_bytes",
+        "owns",
         "ref",
+        "snapshot_bytes",
         "state",
         "storage",
     )
@@ -50,17 +51,18 @@ class Episode:
         clock: Clock,
         by: str,
         told: Callable[[Record], None] | None = None,
-        log_bytes: int = 0,
-        snapshot_bytes: int = 0,
     ) -> None:
-        """`told` is called with every record once it is durable and folded; `log_bytes` were read after the snapshot."""
+        """`by` is the nonce's constant part; `told` is called with every record once it is durable and folded."""
         self.ref = ref
         self.state = state
         self.storage = storage
         self.clock = clock
         self.by = by
-        self.log_bytes = log_bytes
-        self._snapshot_bytes = snapshot_bytes
+        self.log_bytes = 0
+        """Bytes of log that a reader has to read after the last snapshot."""
+        self.snapshot_bytes = 0
+        self.owns = False
+        """Whether the latest claim (or start) is this episode's."""
         self._told = told
         self._counter = 0
         self._extended = clock.monotonic()
@@ -87,10 +89,10 @@ class Episode:
 
     def save_snapshot(self) -> None:
         """Write a snapshot if more was logged since the last one than a reader should have to read (rule 12)."""
-        if self.log_bytes > max(_SNAPSHOT_FROM, self._snapshot_bytes):
+        if self.log_bytes > max(_SNAPSHOT_FROM, self.snapshot_bytes):
             raw = encode_state(self.state)
             self.storage.put_snapshot(self.ref, self.state.seq, raw)
-            self.log_bytes, self._snapshot_bytes = 0, len(raw)
+            self.log_bytes, self.snapshot_bytes = 0, len(raw)
 
     def _append(self, record: Record) -> bool:
         state, at = self.state, self.clock.monotonic()
@@ -112,6 +114,8 @@ class Episode:
         evolve(state, record)
         self._extended = at
         self.log_bytes += len(raw)
+        if header is not None:
+            self.owns = state.owned
         if self._told is not None:
             self._told(record)
         return True

@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     from flux_core.actions import EvaluateCondition, Probe, RunStep
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger
     from flux_core.state import WorkflowState
+    from flux_core.trace import Telemetry, Watched
     from flux_core.workflow import StepDefinition, WorkflowDefinition
 
 
 class Attempts:
     """The attempts of one invocation: shared input and data, restored after every failed one."""
 
-    __slots__ = ("_entropy", "_print", "_raw", "_validator", "around", "budget", "clock", "on_start", "started", "tracker")
+    __slots__ = (
+        "_around", "_budget", "_clock", "_entropy", "_print", "_raw", "_started", "_telemetry", "_validator", "_watched",
+        "tracker",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 -- what an invocation is made of
         self,
@@ -41,24 +45,28 @@ class Attempts:
         entropy: Entropy,
         logger: Logger,
         budget: Callable[[], float] | None,
-        on_start: Callable[[StepDefinition, Context], None] | None,
+        watched: Watched | None,
+        telemetry: Telemetry,
     ) -> None:
-        """`budget` tells how many seconds a handler may run at most; `on_start` is told of each step's first attempt."""
-        self.clock = clock
+        """`budget` tells how many seconds a handler may run at most; `watched` is None if nobody watches."""
+        self._clock = clock
         self._entropy = entropy
         self.tracker = DataTracker(state.data)
         self._validator = workflow.validator
         self._raw = _fingerprint(state.input)
-        self.around = Surroundings(ref, state, None, clock, logger)
+        self._around = Surroundings(ref, state, None, clock, logger)
         self._fresh_input()
         self._print = self._raw if self._validator is None else self._model_print()
-        self.budget = budget
-        self.on_start = on_start
-        self.started: str | None = None
+        self._budget = budget
+        self._watched = watched
+        self._telemetry = telemetry
+        self._started: str | None = None
+        if watched is not None:
+            watched.around = self._around
 
     def _fresh_input(self) -> None:
-        raw = self.around.state.input
-        self.around.input = raw if self._validator is None else self._validator.parse(raw)
+        raw = self._around.state.input
+        self._around.input = raw if self._validator is None else self._validator.parse(raw)
 
     def run(self, action: RunStep) -> StepSucceeded | StepFailed | StepSkipped:
         """One attempt of a step or, with `undo`, of its compensation."""
@@ -69,9 +77,9 @@ class Attempts:
         if undo:
             assert step.compensate is not None  # noqa: S101 -- the machine undoes only what can be undone
             handler, timeout = step.compensate.handler, step.compensate.timeout
-        elif self.started != step.path:
+        elif self._started != step.path:
             self._tell_start(step, ctx)
-        begun = self.clock.monotonic()
+        begun = self._clock.monotonic()
         try:
             limit = self._limit(timeout)
             ctx.limit(begun, limit)
@@ -102,7 +110,7 @@ class Attempts:
         step = action.step
         ctx = self._context(step, action.attempt)
         self._tell_start(step, ctx)
-        begun = self.clock.monotonic()
+        begun = self._clock.monotonic()
         try:
             assert step.when is not None  # noqa: S101 -- the machine asks only where there is a condition
             holds = call_within(step.when, ctx, self._limit(step.timeout))
@@ -141,34 +149,37 @@ class Attempts:
         )  # fmt: skip
 
     def _log_probe(self, step: StepDefinition, raised: Exception) -> None:
-        ref = self.around.ref
-        self.around.logger.warn(
+        ref = self._around.ref
+        self._around.logger.warn(
             "a probe raised", workflow=ref.workflow, id=ref.id, step=step.path, error=repr(raised)
         )  # fmt: skip
 
     def _context(self, step: StepDefinition, attempt: int, *, undo: bool = False) -> Context:
-        return Context(self.around, step, attempt, self.tracker.working_copy(), undo=undo)
+        ctx = Context(self._around, step, attempt, self.tracker.working_copy(), undo=undo)
+        if self._watched is not None:
+            self._watched.context = ctx
+        return ctx
 
     def _tell_start(self, step: StepDefinition, ctx: Context) -> None:
-        self.started = step.path
-        if self.on_start is not None:
-            self.on_start(step, ctx)
+        self._started = step.path
+        if self._watched is not None:
+            self._telemetry.step_started(self._around.ref, step, ctx)
 
     def _limit(self, timeout: float | None) -> float | None:
         """The effective time limit: the step's, but never past the invocation's deadline (PROTOCOL rule 15)."""
-        if self.budget is None:
+        if self._budget is None:
             return timeout
-        left = max(self.budget(), 0.001)
+        left = max(self._budget(), 0.001)
         return left if timeout is None else min(timeout, left)
 
     def _spare(self) -> float | None:
-        return None if self.budget is None else self.budget()
+        return None if self._budget is None else self._budget()
 
     def _since(self, begun: float) -> float:
-        return round((self.clock.monotonic() - begun) * 1000, 3)
+        return round((self._clock.monotonic() - begun) * 1000, 3)
 
     def _check_input(self, step: StepDefinition) -> None:
-        if (_fingerprint(self.around.input) if self._validator is None else self._model_print()) != self._print:
+        if (_fingerprint(self._around.input) if self._validator is None else self._model_print()) != self._print:
             message = (
                 f"step {step.name!r} changed ctx.input, which belongs to the caller; copy what you want to change, "
                 f"for example dict(ctx.input), or write to ctx.data"
@@ -179,7 +190,7 @@ class Attempts:
         """None for what a validating callable made of the input, if it cannot be encoded: then nobody can tell."""
         assert self._validator is not None  # noqa: S101 -- asked only for validated input
         try:
-            return _fingerprint(self._validator.raw(self.around.input))
+            return _fingerprint(self._validator.raw(self._around.input))
         except (Unserialisable, CallerError):
             return None
 
@@ -197,6 +208,8 @@ class Attempts:
         self.tracker.restore()
         if ctx.touched_input:
             self._refresh_input()
+        if self._watched is not None:  # hooks are told with a context that is alive and shows the data as recorded
+            self._context(step, action.attempt, undo=undo)
         unknown = effect and _outcome_unknown(error)
         retryable = not isinstance(error, NonRetryable | CallerError) and not isinstance(error, step.give_up_on)
         kind = type(error).__name__
@@ -214,7 +227,7 @@ class Attempts:
         )
 
     def _refresh_input(self) -> None:
-        state = self.around.state
+        state = self._around.state
         if isinstance(self._raw, bytes):
             state.input = marshal.loads(self._raw)  # noqa: S302 -- our own bytes, never stored or received
         else:

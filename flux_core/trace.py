@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flux_core import records as r
 from flux_core import state as s
+from flux_core.context import Context, Surroundings
+from flux_core.data import Data
 from flux_core.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TextIO
 
-    from flux_core.context import Context
     from flux_core.ports import Clock, InstanceRef, Logger, TraceSink
     from flux_core.records import Record
     from flux_core.state import ErrorInfo, WorkflowState
@@ -162,14 +163,20 @@ class Telemetry:
 class Watched:
     """What telemetry needs to know of an invocation: whose records these are, and a context for hooks."""
 
-    __slots__ = ("context", "ref", "state", "workflow")
+    __slots__ = ("around", "context", "ref", "state", "workflow")
 
     def __init__(self, ref: InstanceRef, workflow: WorkflowDefinition, state: WorkflowState) -> None:
         self.ref = ref
         self.workflow = workflow
         self.state = state
         self.context: Context | None = None
-        """The context of the last attempt, or one of the workflow."""
+        """The context of the last attempt, for the hooks of its step."""
+        self.around: Surroundings | None = None
+
+    def workflow_context(self, clock: Clock, logger: Logger) -> Context:
+        """A context without a step, for the hooks of the workflow."""
+        around = self.around or Surroundings(self.ref, self.state, self.state.input, clock, logger)
+        return Context(around, None, 0, Data(self.state.data))
 
 
 def _started(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
@@ -252,16 +259,14 @@ def _ended(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     status, error = body["s"], w.state.error
     if status == s.COMPLETED:
         t.emit("workflow:complete", w.ref, status=status, data=dict(w.state.data))
-        t.call("workflow_complete", w.context)
+        t.call("workflow_complete", w.workflow_context(t.clock, t.logger))
         return
-    if status == s.ROLLED_BACK:
-        t.emit("workflow:rollback_complete", w.ref, status=status)
-    elif status == s.CANCELLED:
+    if status in {s.ROLLED_BACK, s.CANCELLED}:
         t.emit("workflow:rollback_complete", w.ref, status=status)
     else:
         t.emit("workflow:error", w.ref, status=status, error=str(error))
     if status != s.CANCELLED:
-        t.call("workflow_error", w.context, error)
+        t.call("workflow_error", w.workflow_context(t.clock, t.logger), error)
 
 
 def _stuck(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:

@@ -102,6 +102,7 @@ class StepDefinition:
         "give_up_on",
         "handler",
         "index",
+        "inline_backoff",
         "name",
         "on_unknown",
         "path",
@@ -125,6 +126,7 @@ class StepDefinition:
         give_up_on: tuple[type[BaseException], ...] = (),
         retry: RetryPolicy | None = None,
         index: int = -1,
+        inline_backoff: float = 2.0,
     ) -> None:
         self.name = name
         self.path = name
@@ -138,6 +140,7 @@ class StepDefinition:
         self.on_unknown = on_unknown
         self.give_up_on = give_up_on
         self.retry = retry
+        self.inline_backoff = inline_backoff
 
     @property
     def kind(self) -> str:
@@ -167,6 +170,7 @@ class StepDefinition:
             give_up_on=self.give_up_on,
             retry=self.retry or defaults.retry,
             index=index,
+            inline_backoff=defaults.inline_backoff,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -185,7 +189,7 @@ class StepDefinition:
 class WorkflowDefinition:
     """A frozen workflow. Engines bind it to their defaults; everybody else reads it."""
 
-    __slots__ = ("_fingerprint", "by_path", "inline_backoff", "name", "steps", "types", "validator", "version")
+    __slots__ = ("_fingerprint", "by_path", "name", "steps", "types", "validator", "version")
 
     def __init__(
         self,
@@ -194,14 +198,12 @@ class WorkflowDefinition:
         steps: tuple[StepDefinition, ...],
         validator: Validator | None = None,
         types: tuple[type, ...] = (),
-        inline_backoff: float = 2.0,
     ) -> None:
         self.name = name
         self.version = version
         self.steps = steps
         self.validator = validator
         self.types = types
-        self.inline_backoff = inline_backoff
         self.by_path = {step.path: step for step in steps}
         self._fingerprint: str | None = None
 
@@ -226,7 +228,7 @@ class WorkflowDefinition:
     def bound(self, defaults: Defaults) -> WorkflowDefinition:
         """A copy in which every step has its retries, timeout and back-off, from itself or from `defaults`."""
         steps = tuple(step.bound(defaults, index) for index, step in enumerate(self.steps))
-        return WorkflowDefinition(self.name, self.version, steps, self.validator, self.types, defaults.inline_backoff)
+        return WorkflowDefinition(self.name, self.version, steps, self.validator, self.types)
 
     def describe(self) -> dict[str, Any]:
         """The definition as plain data."""
@@ -325,7 +327,7 @@ class WorkflowBuilder:
 
     def _freeze(self) -> WorkflowDefinition:
         from flux_core.validation import input_validator, types_of  # noqa: PLC0415 -- only a typed workflow pays for it
-        from flux_core.values import register_type  # noqa: PLC0415 -- likewise
+        from flux_core.registered import register_type  # noqa: PLC0415 -- likewise
 
         validator = None if self._schema is None else input_validator(self._schema)
         types: list[type] = []
