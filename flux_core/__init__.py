@@ -31,11 +31,11 @@ from flux_core.errors import (
 from flux_core.logger import FluxConsoleLogger, FluxSilentLogger
 from flux_core.memory import MemoryStorage
 from flux_core.ports import Clock, Entropy, Header, InstanceRef, Logger, Mail, TraceSink, WorkflowStorage
+from flux_core.registered import register_type
 from flux_core.result import BatchResult, FluxResult, InstancePage, InstanceSummary
 from flux_core.retry import RetryPolicy
 from flux_core.state import ErrorInfo, StepExecution, WorkflowState
 from flux_core.trace import EVENT_TYPES, JsonFileTraceSink
-from flux_core.registered import register_type
 from flux_core.workflow import StepDefinition, WorkflowBuilder, WorkflowDefinition, compensation, create_workflow
 
 __version__ = "0.1.0"

@@ -57,7 +57,7 @@ class BackOff:
 
     __slots__ = ("attempt", "error", "path", "seconds", "undo", "unresolved")
 
-    def __init__(  # noqa: PLR0913 -- fields of a value
+    def __init__(
         self, path: str, attempt: int, seconds: float, error: ErrorInfo, *, undo: bool, unresolved: bool
     ) -> None:
         self.path = path

@@ -16,7 +16,7 @@ def run_batch(
     one: Callable[[int], T], total: int, concurrency: int, on_progress: Callable[[int, int], object] | None
 ) -> list[T]:
     """`[one(0), ..., one(total - 1)]`, up to `concurrency` at a time; with 1, in order on the caller's thread."""
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+    if type(concurrency) is not int or concurrency < 1:
         message = f"concurrency must be a whole number from 1 on; got {concurrency!r}"
         raise CallerError(message)
     if concurrency == 1 or total <= 1:
@@ -26,7 +26,7 @@ def run_batch(
             if on_progress is not None:
                 on_progress(index + 1, total)
         return results
-    from concurrent.futures import ThreadPoolExecutor, as_completed  # noqa: PLC0415 -- only who asks for concurrency
+    from concurrent.futures import ThreadPoolExecutor, as_completed
 
     with ThreadPoolExecutor(min(concurrency, total), thread_name_prefix="flux-batch") as pool:
         futures = [pool.submit(one, index) for index in range(total)]

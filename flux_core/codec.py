@@ -7,7 +7,7 @@ or was written by a newer version, is refused naming its key; nothing is overwri
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flux_core.errors import CorruptRecord
 from flux_core.records import SCHEMA, START, Record
@@ -223,7 +223,7 @@ def _tree(raw: bytes, ref: InstanceRef, where: str) -> dict[str, Any]:
             f"upgrade flux-serverless where this invocation runs. Nothing was changed."
         )
         raise CorruptRecord(message)
-    return tree  # type: ignore[no-any-return] -- JSON edge: an object, since `tree["v"]` was found
+    return cast("dict[str, Any]", tree)
 
 
 def _corrupt(ref: InstanceRef, where: str, what: str) -> CorruptRecord:

@@ -53,7 +53,10 @@ class Results:
 
     def get(self, path: str, default: Any = None) -> Any:
         """The output at `path`, or `default`."""
-        return self[path] if path in self else default
+        try:
+            return self[path]
+        except KeyError:
+            return default
 
     def __contains__(self, path: object) -> bool:
         step = self._steps.get(path) if isinstance(path, str) else None
@@ -69,12 +72,12 @@ class Results:
         return f"Results({list(self)})"
 
 
-def _copy(value: object) -> object:
+def _copy(value: Any) -> object:
     """A handler may change what it gets; the record may not change with it."""
     try:
         return marshal.loads(marshal.dumps(value, 2))  # noqa: S302 -- bytes of this very line, never stored or received
     except ValueError:
-        from copy import deepcopy  # noqa: PLC0415 -- only values that marshal does not know pay for it
+        from copy import deepcopy
 
         return deepcopy(value)
 
@@ -138,7 +141,7 @@ class Context:
 
     @property
     def data(self) -> Any:
-        """The instance's data: a dictionary whose keys are also attributes. What a successful attempt writes is kept."""
+        """The instance's data: a dictionary whose keys are also attributes. A successful attempt's writes are kept."""
         self._live()
         self.written = True
         return self._data
@@ -192,7 +195,7 @@ class Context:
     @property
     def log(self) -> StepLog:
         """The engine's logger, with the instance and the step filled in."""
-        from flux_core.logger import StepLog  # noqa: PLC0415 -- only a handler that logs pays for it
+        from flux_core.logger import StepLog
 
         around = self._live()
         return StepLog(around.logger, around.ref, self.step, self.attempt)

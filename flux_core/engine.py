@@ -49,13 +49,14 @@ if TYPE_CHECKING:
     from flux_core.state import WorkflowState
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
+    _Log = list[r.Record]
     DeadlineLike = float | Callable[[], float]
 
 
 class FluxEngine:
     """Runs workflows over a store. Engines are cheap, hold nothing between calls, and may be shared by threads."""
 
-    def __init__(  # noqa: PLR0913 -- the settings of an engine, all with defaults
+    def __init__(
         self,
         storage: WorkflowStorage | None = None,
         *,
@@ -87,7 +88,7 @@ class FluxEngine:
         self.logger: Logger = logger or FluxSilentLogger()
         sinks = () if trace is None else (trace,) if hasattr(trace, "emit") else tuple(trace)
         self.telemetry = Telemetry(sinks, on, self.logger, self.clock)
-        if isinstance(default_retries, bool) or not isinstance(default_retries, int) or default_retries < 0:
+        if type(default_retries) is not int or default_retries < 0:
             message = f"default_retries must be a whole number from 0 on; got {default_retries!r}"
             raise DefinitionError(message)
         limit = None if default_timeout is None else seconds(default_timeout, "default_timeout")
@@ -112,8 +113,8 @@ class FluxEngine:
     def execute(
         self,
         workflow: Workflow,
-        input: object = None,  # noqa: A002 -- the seeds' word
-        id: str | None = None,  # noqa: A002 -- the seeds' word
+        input: object = None,
+        id: str | None = None,
         *,
         deadline: DeadlineLike | None = None,
     ) -> FluxResult:
@@ -141,10 +142,10 @@ class FluxEngine:
             raise Conflict(message)
         return self._ticked(ref, definition, loaded, end, begun, always=False)
 
-    def signal(  # noqa: PLR0913 -- the seeds' arguments and what makes them safe
+    def signal(
         self,
         workflow: Workflow,
-        id: str,  # noqa: A002 -- the seeds' word
+        id: str,
         name: str,
         payload: object = None,
         dedupe_id: str | None = None,
@@ -177,7 +178,7 @@ class FluxEngine:
     def retry_step(
         self,
         workflow: Workflow,
-        id: str,  # noqa: A002 -- the seeds' word
+        id: str,
         step: str,
         *,
         force: bool = False,
@@ -191,7 +192,7 @@ class FluxEngine:
         definition = self._workflow(workflow)
         definition.step(step)
 
-        def request(state: WorkflowState, log: list[r.Record]) -> Event:
+        def request(state: WorkflowState, log: _Log) -> Event:
             check_verb("retry_step", state, force=force)
             return RetryRequested(step, log, force=force)
 
@@ -200,12 +201,12 @@ class FluxEngine:
     def resume(
         self,
         workflow: Workflow,
-        id: str,  # noqa: A002 -- the seeds' word
+        id: str,
         from_step: str | int | None = None,
         *,
         deadline: DeadlineLike | None = None,
     ) -> FluxResult:
-        """Go on: a failed instance from its failed step (or `from_step`, a name or 0-based place); others are ticked."""
+        """Go on: a failed instance from its failed step (or `from_step`, a name or 0-based place). Tick others."""
         definition = self._workflow(workflow)
         target = _step_name(definition, from_step)
         ref = self._ref(definition, id)
@@ -213,7 +214,7 @@ class FluxEngine:
         if check_verb("resume", state) != ALLOWED:
             return self.wake(definition, id, deadline=deadline)
 
-        def request(state: WorkflowState, log: list[r.Record]) -> Event:
+        def request(state: WorkflowState, log: _Log) -> Event:
             check_verb("resume", state)
             return RetryRequested(target or _failed_step(state), log, force=False)
 
@@ -222,7 +223,7 @@ class FluxEngine:
     def cancel(
         self,
         workflow: Workflow,
-        id: str,  # noqa: A002 -- the seeds' word
+        id: str,
         reason: str | None = None,
         *,
         who: str | None = None,
@@ -231,16 +232,16 @@ class FluxEngine:
         """Stop the instance and undo its completed steps in reverse; a running one notices at its next checkpoint."""
         definition = self._workflow(workflow)
 
-        def request(state: WorkflowState, log: list[r.Record]) -> Event | None:
+        def request(state: WorkflowState, _log: _Log) -> Event | None:
             cell = check_verb("cancel", state)
             return None if cell == NO_OP or state.cancel is not None else CancelRequested(reason, who)
 
         return self._control(definition, id, request, deadline)
 
-    def complete_step(  # noqa: PLR0913 -- what the audit wants to know
+    def complete_step(
         self,
         workflow: Workflow,
-        id: str,  # noqa: A002 -- the seeds' word
+        id: str,
         step: str,
         output: object = None,
         *,
@@ -252,10 +253,10 @@ class FluxEngine:
         value = encode_value(output, "the output").value
         return self._resolve(workflow, id, step, s.COMPLETED, value, who, why, deadline)
 
-    def skip_step(  # noqa: PLR0913 -- what the audit wants to know
+    def skip_step(
         self,
         workflow: Workflow,
-        id: str,  # noqa: A002 -- the seeds' word
+        id: str,
         step: str,
         *,
         who: str | None = None,
@@ -265,7 +266,7 @@ class FluxEngine:
         """Put on record, by hand, that `step` (or its failed compensation) is left out, and go on."""
         return self._resolve(workflow, id, step, s.SKIPPED, None, who, why, deadline)
 
-    def wake(self, workflow: Workflow, id: str, *, deadline: DeadlineLike | None = None) -> FluxResult:  # noqa: A002
+    def wake(self, workflow: Workflow, id: str, *, deadline: DeadlineLike | None = None) -> FluxResult:
         """Tick an instance: whatever can go on, goes on. Harmless at any time."""
         begun = self.clock.monotonic()
         definition = self._workflow(workflow)
@@ -318,7 +319,7 @@ class FluxEngine:
         if len(names) != len(todo):
             message = f"execute_batch() got {len(todo)} inputs and {len(names)} ids; give one id an input"
             raise CallerError(message)
-        from flux_core.batch import run_batch  # noqa: PLC0415 -- threads, only for who runs a batch
+        from flux_core.batch import run_batch
 
         def one(index: int) -> BatchItem:
             try:
@@ -330,7 +331,7 @@ class FluxEngine:
 
     # --- verbs that look, and the one that removes --------------------------------------------------------
 
-    def get(self, workflow: Workflow, id: str) -> FluxResult:  # noqa: A002 -- the seeds' word
+    def get(self, workflow: Workflow, id: str) -> FluxResult:
         """The instance as it is; `UnknownInstance` if there is none."""
         begun = self.clock.monotonic()
         ref = self._ref(self._workflow(workflow), id)
@@ -356,7 +357,7 @@ class FluxEngine:
         ]
         return InstancePage(items, page.cursor)
 
-    def delete(self, workflow: Workflow, id: str, *, force: bool = False) -> None:  # noqa: A002 -- the seeds' word
+    def delete(self, workflow: Workflow, id: str, *, force: bool = False) -> None:
         """Remove an instance that has ended (a stuck one with `force`) and is older than the longest invocation."""
         definition = self._workflow(workflow)
         ref = self._ref(definition, id)
@@ -403,7 +404,7 @@ class FluxEngine:
         self._registry[bound.name] = bound
         return bound
 
-    def _ref(self, definition: WorkflowDefinition, id: str) -> InstanceRef:  # noqa: A002 -- the seeds' word
+    def _ref(self, definition: WorkflowDefinition, id: str) -> InstanceRef:
         return InstanceRef(self.tenant, definition.name, check_key("id", id))
 
     def _checked_input(self, definition: WorkflowDefinition, given: object) -> tuple[object, str]:
@@ -419,7 +420,7 @@ class FluxEngine:
 
     # --- control verbs ------------------------------------------------------------------------------------
 
-    def _resolve(  # noqa: PLR0913 -- what the audit wants to know
+    def _resolve(
         self,
         workflow: Workflow,
         id_: str,
@@ -433,7 +434,7 @@ class FluxEngine:
         definition = self._workflow(workflow)
         definition.step(step)
 
-        def request(state: WorkflowState, log: list[r.Record]) -> Event:
+        def request(state: WorkflowState, log: _Log) -> Event:
             check_verb("complete_step" if how == s.COMPLETED else "skip_step", state)
             return StepResolved(step, how, output, who, why, log)
 
@@ -443,7 +444,7 @@ class FluxEngine:
         self,
         definition: WorkflowDefinition,
         id_: str,
-        request: Callable[[WorkflowState, list[r.Record]], Event | None],
+        request: Callable[[WorkflowState, _Log], Event | None],
         deadline: DeadlineLike | None,
     ) -> FluxResult:
         """Append what a verb asks for to the log itself, then tick (PROTOCOL rule 6)."""
@@ -458,7 +459,7 @@ class FluxEngine:
                 break
         return self._ticked(ref, definition, loaded, end, begun, always=not state.owned)
 
-    def _append_control(self, ref: InstanceRef, definition: WorkflowDefinition, loaded: _Loaded, event: Event) -> bool:
+    def _append_control(self, ref: InstanceRef, definition: WorkflowDefinition, loaded: Loaded, event: Event) -> bool:
         state = loaded.state
         (record,) = decide(definition, state, event, self.clock.now()).records
         record.by, record.counter = self.entropy.token(), 1
@@ -501,7 +502,7 @@ class FluxEngine:
     def _deadline(self, limit: DeadlineLike | None) -> Deadline | None:
         return None if limit is None else Deadline(limit, self.clock)
 
-    def _ticked(  # noqa: PLR0913 -- what is known of the instance
+    def _ticked(
         self,
         ref: InstanceRef,
         definition: WorkflowDefinition,

@@ -43,7 +43,7 @@ class Episode:
         "storage",
     )
 
-    def __init__(  # noqa: PLR0913 -- what an episode is made of
+    def __init__(
         self,
         ref: InstanceRef,
         state: WorkflowState,
@@ -134,9 +134,7 @@ class Episode:
                 self._told(record)
 
 
-def put_record(
-    storage: WorkflowStorage, ref: InstanceRef, seq: int, raw: bytes, header: Header | None
-) -> bytes | None:
+def put_record(storage: WorkflowStorage, ref: InstanceRef, seq: int, raw: bytes, header: Header | None) -> bytes | None:
     """`storage.append`, tried once more with the same bytes if the store did not answer: the nonce tells (rule 3)."""
     try:
         return storage.append(ref, seq, raw, header)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Advanced:
-    """The records of the last decision are durable: what comes next?"""
+    """The records of the last decision are durable, and the question is what comes next."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ class StepSucceeded:
 
     __slots__ = ("attempt", "delta", "directive", "output", "output_text", "path", "run_ms", "undo")
 
-    def __init__(  # noqa: PLR0913 -- fields of a value
+    def __init__(
         self,
         path: str,
         attempt: int,
@@ -64,7 +64,7 @@ class StepFailed:
 
     __slots__ = ("attempt", "error", "jitter", "path", "remaining", "retryable", "run_ms", "undo", "unknown")
 
-    def __init__(  # noqa: PLR0913 -- fields of a value
+    def __init__(
         self,
         path: str,
         attempt: int,
@@ -114,7 +114,7 @@ class Probed:
 
     __slots__ = ("attempt", "delta", "error", "jitter", "output", "output_text", "path", "remaining", "undo", "verdict")
 
-    def __init__(  # noqa: PLR0913 -- fields of a value
+    def __init__(
         self,
         path: str,
         attempt: int,
@@ -204,7 +204,7 @@ class StepResolved:
 
     __slots__ = ("by", "how", "log", "output", "path", "why")
 
-    def __init__(  # noqa: PLR0913 -- fields of a value
+    def __init__(
         self, path: str, how: str, output: object, by: str | None, why: str | None, log: Sequence[Record]
     ) -> None:
         self.path = path

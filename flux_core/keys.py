@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def _hash(*fields: str) -> str:
-    from hashlib import sha256  # noqa: PLC0415 -- 2.5 ms that a plain import of the kit need not pay
+    from hashlib import sha256
 
     digest = sha256()
     for field in fields:
@@ -14,7 +14,7 @@ def _hash(*fields: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def idempotency_key(tenant: str, workflow: str, id: str, path: str, k: int) -> str:  # noqa: A002 -- the field's name
+def idempotency_key(tenant: str, workflow: str, id: str, path: str, k: int) -> str:
     """32 hexadecimal digits, the same over crashes and automatic retries of the step at `path`.
 
     `k` counts the recorded successes of that path that were since undone or discarded (PROTOCOL, Idempotency key).

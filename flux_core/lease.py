@@ -27,7 +27,7 @@ class Watchdog:
 
     def watch(self, episode: Episode) -> None:
         """From now on renew the episode's lease when half of it has passed."""
-        from threading import Condition, Thread  # noqa: PLC0415 -- only an engine with such steps pays for it
+        from threading import Condition, Thread
 
         if self._changed is None:
             self._changed = Condition()

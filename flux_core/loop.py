@@ -46,7 +46,7 @@ _RESERVE = 0.2
 class EngineLoop:
     """Starts instances, and ticks those there are."""
 
-    def __init__(  # noqa: PLR0913 -- what an engine is made of
+    def __init__(
         self,
         storage: WorkflowStorage,
         clock: Clock,
@@ -55,20 +55,20 @@ class EngineLoop:
         telemetry: Telemetry,
         lease: float,
     ) -> None:
-        self._storage = storage
-        self._clock = clock
-        self._entropy = entropy
-        self._logger = logger
-        self._telemetry = telemetry
+        self.storage = storage
+        self.clock = clock
+        self.entropy = entropy
+        self.logger = logger
+        self.telemetry = telemetry
         self._lease = lease
-        self._watchdog = None if getattr(clock, "virtual", False) else Watchdog(logger)
+        self.watchdog = None if getattr(clock, "virtual", False) else Watchdog(logger)
 
     def start(
         self, ref: InstanceRef, definition: WorkflowDefinition, input_: object, input_hash: str, end: Deadline | None
     ) -> WorkflowState | None:
         """Create an instance and advance it; None if it exists already."""
         lease = self._new_lease(end)
-        first = start(definition, input_, input_hash, lease, self._clock.now())
+        first = start(definition, input_, input_hash, lease, self.clock.now())
         run = _Run(self, ref, definition, WorkflowState(*ref), end, lease)
         try:
             run.episode.append(first)
@@ -77,7 +77,12 @@ class EngineLoop:
         return run.advance(ADVANCED)
 
     def tick(
-        self, ref: InstanceRef, definition: WorkflowDefinition, loaded: Loaded, end: Deadline | None, swept: int | None = None
+        self,
+        ref: InstanceRef,
+        definition: WorkflowDefinition,
+        loaded: Loaded,
+        end: Deadline | None,
+        swept: int | None = None,
     ) -> WorkflowState:
         """Claim the instance and advance it, if it is to be had and has something to do.
 
@@ -93,7 +98,7 @@ class EngineLoop:
         if end is None:
             return Lease(round((self._lease + reserve) * 1000))
         left = max(end.remaining(), 0.0)
-        cap = self._clock.now() + round((left + reserve) * 1000)
+        cap = self.clock.now() + round((left + reserve) * 1000)
         return Lease(round((min(left, self._lease) + reserve) * 1000), cap)
 
 
@@ -105,7 +110,7 @@ class _Run:
         "_storage", "_telemetry", "_watchdog", "_watched", "episode",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913 -- what an invocation is made of
+    def __init__(
         self,
         loop: EngineLoop,
         ref: InstanceRef,
@@ -115,12 +120,12 @@ class _Run:
         lease: Lease,
         loaded: Loaded | None = None,
     ) -> None:
-        self._storage = loop._storage
-        self._clock = loop._clock
-        self._entropy = loop._entropy
-        self._logger = loop._logger
-        self._telemetry = loop._telemetry
-        self._watchdog = loop._watchdog
+        self._storage = loop.storage
+        self._clock = loop.clock
+        self._entropy = loop.entropy
+        self._logger = loop.logger
+        self._telemetry = loop.telemetry
+        self._watchdog = loop.watchdog
         self._definition = definition
         self._end = end
         self._lease = lease
@@ -156,7 +161,7 @@ class _Run:
         while True:
             decision = decide(definition, state, event, now())
             action = decision.action
-            if type(action) in _CALLS and not self._may_call(action):
+            if isinstance(action, RunStep | EvaluateCondition | Probe) and not self._may_call(action):
                 event = TimeRanOut()
                 continue
             if decision.records and not self._record(decision):
@@ -201,7 +206,7 @@ class _Run:
     # --- calling handlers ---------------------------------------------------------------------------------
 
     def _may_call(self, action: RunStep | EvaluateCondition | Probe) -> bool:
-        """PROTOCOL rules 14 and 15: is enough left of the invocation, and of the lease?"""
+        """PROTOCOL rules 14 and 15: whether enough is left of the invocation, and of the lease."""
         end, step = self._end, action.step
         if end is not None:
             timeout = step.compensate.timeout if action.undo and step.compensate is not None else step.timeout
@@ -276,6 +281,3 @@ class _Run:
         header = self._storage.header(self.episode.ref)
         if header is not None and header.due is not None and header.due != due and header.seq <= self.episode.state.seq:
             self._storage.settle(self.episode.ref, header.seq, header.due, due)
-
-
-_CALLS = frozenset({RunStep, EvaluateCondition, Probe})

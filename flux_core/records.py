@@ -70,9 +70,9 @@ class Record:
 
     __slots__ = ("at", "body", "by", "counter", "epoch", "header", "text", "type")
 
-    def __init__(  # noqa: PLR0913 -- the envelope
+    def __init__(
         self,
-        type: str,  # noqa: A002 -- the field's name
+        type: str,
         epoch: int,
         at: int,
         body: dict[str, Any],

@@ -82,8 +82,15 @@ class InstanceSummary:
 
     __slots__ = ("created_at", "due", "id", "status", "tenant", "updated_at", "workflow")
 
-    def __init__(  # noqa: PLR0913 -- fields of a value
-        self, tenant: str, workflow: str, id: str, status: str, created_at: int, updated_at: int, due: int | None  # noqa: A002
+    def __init__(
+        self,
+        tenant: str,
+        workflow: str,
+        id: str,
+        status: str,
+        created_at: int,
+        updated_at: int,
+        due: int | None,
     ) -> None:
         self.tenant = tenant
         self.workflow = workflow

@@ -39,7 +39,7 @@ class RetryPolicy:
         """`initial` and `maximum` are seconds or `timedelta`; `DefinitionError` if the figures make no back-off."""
         self.initial = seconds(initial, "RetryPolicy(initial=...)")
         self.maximum = seconds(maximum, "RetryPolicy(maximum=...)")
-        if isinstance(factor, bool) or not isinstance(factor, int | float) or factor < 1:
+        if type(factor) not in {int, float} or factor < 1:
             message = f"RetryPolicy(factor=...) must be 1 or more, so that delays do not shrink; got {factor!r}"
             raise DefinitionError(message)
         self.factor = float(factor)

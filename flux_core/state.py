@@ -63,7 +63,7 @@ class ErrorInfo:
 
     __slots__ = ("message", "step", "type")
 
-    def __init__(self, type: str, message: str, step: str | None = None) -> None:  # noqa: A002 -- the field's name
+    def __init__(self, type: str, message: str, step: str | None = None) -> None:
         self.type = type
         self.message = message
         self.step = step
@@ -77,7 +77,8 @@ class ErrorInfo:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ErrorInfo) and self.to_tree() == other.to_tree()
 
-    __hash__ = None  # type: ignore[assignment] -- a value with fields that may be replaced has no hash
+    def __hash__(self) -> int:
+        return hash((self.type, self.message, self.step))
 
     def to_tree(self) -> list[str | None]:
         """As records keep it."""
@@ -228,7 +229,7 @@ class WorkflowState:
         "waits",
     )
 
-    def __init__(self, tenant: str, name: str, id: str) -> None:  # noqa: A002 -- the field's name
+    def __init__(self, tenant: str, name: str, id: str) -> None:
         self.tenant = tenant
         self.name = name
         self.id = id
@@ -285,6 +286,6 @@ class WorkflowState:
 def _time(milliseconds: int | None) -> datetime | None:
     if milliseconds is None:
         return None
-    from datetime import UTC, datetime  # noqa: PLC0415 -- only who looks at times pays for the import
+    from datetime import UTC, datetime
 
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -32,11 +32,11 @@ class Attempts:
     """The attempts of one invocation: shared input and data, restored after every failed one."""
 
     __slots__ = (
-        "_around", "_budget", "_clock", "_entropy", "_print", "_raw", "_started", "_telemetry", "_validator", "_watched",
-        "tracker",
+        "_around", "_budget", "_clock", "_entropy", "_print", "_raw", "_started", "_telemetry", "_validator",
+        "_watched", "tracker",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913 -- what an invocation is made of
+    def __init__(
         self,
         ref: InstanceRef,
         workflow: WorkflowDefinition,
@@ -231,13 +231,13 @@ class Attempts:
         if isinstance(self._raw, bytes):
             state.input = marshal.loads(self._raw)  # noqa: S302 -- our own bytes, never stored or received
         else:
-            from flux_core.values import decode  # noqa: PLC0415 -- only inputs that marshal does not know
+            from flux_core.values import decode
 
             state.input = decode(self._raw)
         self._fresh_input()
 
 
-def _fingerprint(value: object) -> bytes | str:
+def _fingerprint(value: Any) -> bytes | str:
     """Equal for equal input. Marshal's format 2 has neither references nor interning in it."""
     try:
         return marshal.dumps(value, 2)

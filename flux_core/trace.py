@@ -17,7 +17,7 @@ from flux_core.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import TextIO
+    from typing import IO
 
     from flux_core.ports import Clock, InstanceRef, Logger, TraceSink
     from flux_core.records import Record
@@ -55,7 +55,7 @@ class JsonFileTraceSink:
         """Nothing is opened before the first event; the folder is created then."""
         self._path = path
         self._reset = reset
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
 
     def emit(self, event: Mapping[str, object]) -> None:
         """Write one line and flush it."""
@@ -70,14 +70,13 @@ class JsonFileTraceSink:
             self._file.close()
             self._file = None
 
-    def _open(self) -> TextIO:
-        import os  # noqa: PLC0415 -- once, and only for who traces into a file
+    def _open(self) -> IO[str]:
+        from pathlib import Path
 
-        folder = os.path.dirname(self._path)
-        if folder:
-            os.makedirs(folder, exist_ok=True)
+        path = Path(self._path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         mode, self._reset = ("w" if self._reset else "a"), False
-        return open(self._path, mode, encoding="utf-8")
+        return path.open(mode, encoding="utf-8")
 
 
 class Telemetry:
@@ -224,7 +223,9 @@ def _compensated(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
         error = s.ErrorInfo.of(body["e"])
         t.emit("step:error", w.ref, step, status=s.COMPENSATION_FAILED, error=error.message)
         t.call("step_error", step.name, w.context, error)
-        t.logger.error("a compensation failed", workflow=w.ref.workflow, id=w.ref.id, step=step.path, error=error.message)
+        t.logger.error(
+            "a compensation failed", workflow=w.ref.workflow, id=w.ref.id, step=step.path, error=error.message
+        )
     else:
         t.emit("step:compensate", w.ref, step, status=s.COMPENSATED, duration=body["ms"] / 1000)
 
@@ -270,7 +271,9 @@ def _ended(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
 
 
 def _stuck(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
-    t.emit("workflow:stuck", w.ref, status=s.STUCK, error=body["d"], meta={"reason": body["why"], "step": body.get("p")})
+    t.emit(
+        "workflow:stuck", w.ref, status=s.STUCK, error=body["d"], meta={"reason": body["why"], "step": body.get("p")}
+    )
     t.logger.error("stuck: an operator is needed", workflow=w.ref.workflow, id=w.ref.id, why=body["d"])
 
 

@@ -47,7 +47,7 @@ class Encoded:
         self.value = value
 
 
-def encode(value: Any, where: str) -> Encoded:  # noqa: PLR0911 -- one for each exact type, the frequent first
+def encode(value: Any, where: str) -> Encoded:
     """Turn `value` into JSON text. `where` names it in errors: `ctx.data["order"]`, `the output`.
 
     The text may hold lone surrogates: write it with "surrogatepass". Except for immutable scalars, `Encoded.value`

@@ -79,7 +79,7 @@ def compensation(
     on_unknown: OnUnknown = "retry",
     retry: RetryPolicy | None = None,
 ) -> Compensation:
-    """A compensator with options. An attempt of unknown outcome re-runs with the same key unless `on_unknown` says so."""
+    """A compensator with options. After an unknown outcome it re-runs with the same key unless `on_unknown` differs."""
     where = "compensation(...)"
     if not callable(handler):
         message = f"{where} needs a function that takes the context; got {handler!r}"
@@ -112,7 +112,7 @@ class StepDefinition:
         "when",
     )
 
-    def __init__(  # noqa: PLR0913 -- the options of a step, all keyword-only
+    def __init__(
         self,
         name: str,
         handler: Handler,
@@ -211,7 +211,7 @@ class WorkflowDefinition:
     def fingerprint(self) -> str:
         """A hash of [(name, kind)]: equal fingerprints can continue each other's instances."""
         if self._fingerprint is None:
-            from hashlib import sha256  # noqa: PLC0415 -- 2.5 ms that a plain import of the kit need not pay
+            from hashlib import sha256
 
             shape = "\n".join(f"{step.name} {step.kind}" for step in self.steps)
             self._fingerprint = sha256(shape.encode()).hexdigest()[:16]
@@ -326,8 +326,8 @@ class WorkflowBuilder:
         return self.build().describe()
 
     def _freeze(self) -> WorkflowDefinition:
-        from flux_core.validation import input_validator, types_of  # noqa: PLC0415 -- only a typed workflow pays for it
-        from flux_core.registered import register_type  # noqa: PLC0415 -- likewise
+        from flux_core.registered import register_type
+        from flux_core.validation import input_validator, types_of
 
         validator = None if self._schema is None else input_validator(self._schema)
         types: list[type] = []
@@ -376,7 +376,7 @@ class WorkflowBuilder:
             raise DefinitionError(message)
 
 
-def create_workflow(  # noqa: PLR0913 -- the options of a workflow, all keyword-only
+def create_workflow(
     name: str,
     *,
     version: str = "1",
@@ -393,7 +393,7 @@ def create_workflow(  # noqa: PLR0913 -- the options of a workflow, all keyword-
     """
     check_workflow_name(name)
     where = f"workflow {name!r}"
-    if not isinstance(version, str) or not version:
+    if type(version) is not str or not version:
         message = f'{where}: version must be a non-empty string such as "1"; got {version!r}'
         raise DefinitionError(message)
     checked = _checked_retry(where, retry)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.errors import Refused
-from flux_core.machine.evolve import evolve
+from flux_core.machine.evolution import evolve
 from flux_core.state import WorkflowState
 from flux_core.workflow import UNDO
 
@@ -50,7 +50,9 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
     if event.output is not None:
         body["o"] = event.output
     if step is not None and step.status in {s.COMPLETED, s.SKIPPED}:
-        message = f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: step {path!r} is {step.status} already"
+        message = (
+            f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: step {path!r} is {step.status} already"
+        )
         raise Refused(message)
     if state.terminal:
         _settled(state, path, verb)

@@ -30,7 +30,7 @@ def ref(id: str = "1", workflow: str = "order", tenant: str = "acme") -> Instanc
     return InstanceRef(tenant, workflow, id)
 
 
-def header(  # noqa: PLR0913 -- a header's fields
+def header(
     seq: int = 0,
     *,
     status: str = "running",

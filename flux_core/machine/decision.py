@@ -60,7 +60,7 @@ _LONGEST_PAUSE = 3_600_000
 _DIED = ErrorInfo("Unknown", "the invocation ended while the attempt was under way")
 
 
-def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now: int) -> Decision:  # noqa: PLR0911 -- one return an event
+def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now: int) -> Decision:
     """What `event` means for the instance in `state` at `now`, in ms since the epoch."""
     match event:
         case StepSucceeded():
@@ -133,7 +133,7 @@ def timer(state: WorkflowState) -> int | None:
     return min(times, default=None)
 
 
-def may_start(  # noqa: PLR0913 -- the figures of rule 15
+def may_start(
     timeout: float | None, observed: float, remaining: float, margin: float, *, commit: bool, first: bool
 ) -> bool:
     """Whether a step may start when `remaining` seconds of the invocation are left (rule 15).
@@ -328,7 +328,7 @@ def _failed(workflow: WorkflowDefinition, state: WorkflowState, event: StepFaile
     if event.unknown and (step.commit or undo):
         return _unknown(
             state, step, event.attempt, event.error, event.jitter, event.remaining, now, undo=undo,
-            retryable=event.retryable, run_ms=event.run_ms,
+            retryable=event.retryable,
         )  # fmt: skip
     if event.retryable and event.attempt <= _retries(step, undo=undo) and not (state.undoing and not undo):
         return _try_again(state, step, event.attempt, event.error, event.jitter, event.remaining, now, undo=undo)
@@ -340,7 +340,7 @@ def _retries(step: StepDefinition, *, undo: bool) -> int:
     return retries or 0
 
 
-def _try_again(  # noqa: PLR0913 -- what is known of the attempt
+def _try_again(
     state: WorkflowState,
     step: StepDefinition,
     attempt: int,
@@ -372,7 +372,7 @@ def _policy(step: StepDefinition, *, undo: bool) -> RetryPolicy:
     return policy
 
 
-def _give_up(  # noqa: PLR0913 -- what is known of the attempt
+def _give_up(
     workflow: WorkflowDefinition,
     state: WorkflowState,
     step: StepDefinition,
@@ -393,7 +393,7 @@ def _give_up(  # noqa: PLR0913 -- what is known of the attempt
     return Decision(PROCEED, Record(r.STEP, state.epoch, now, body))
 
 
-def _unknown(  # noqa: PLR0913 -- what is known of the attempt
+def _unknown(
     state: WorkflowState,
     step: StepDefinition,
     attempt: int,
@@ -405,7 +405,6 @@ def _unknown(  # noqa: PLR0913 -- what is known of the attempt
     undo: bool,
     again_at_once: bool = False,
     retryable: bool = True,
-    run_ms: float = 0,
 ) -> Decision:
     """An attempt is neither success nor failure: `on_unknown` decides (rule 9)."""
     policy: OnUnknown = step.compensate.on_unknown if undo and step.compensate is not None else step.on_unknown

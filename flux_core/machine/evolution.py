@@ -127,13 +127,16 @@ def _skip(state: WorkflowState, step: StepExecution, at: int) -> None:
     _move_on(state)
 
 
+_DONE = frozenset({s.COMPLETED, s.SKIPPED})
+
+
 def _move_on(state: WorkflowState) -> None:
     names = state.names
     steps = state.steps
     cursor = state.cursor
     while cursor < len(names):
         step = steps.get(names[cursor])
-        if step is None or (step.status != s.COMPLETED and step.status != s.SKIPPED):
+        if step is None or step.status not in _DONE:
             break
         cursor += 1
     state.cursor = cursor
