@@ -326,7 +326,7 @@ class TestADataclass:
 
     def test_with_an_initvar_is_a_wrong_definition(self) -> None:
         cls = type("WithInit", (), {"__annotations__": {"x": InitVar[int]}, "__module__": __name__})
-        with pytest.raises(DefinitionError, match="WithInit.x is an InitVar"):
+        with pytest.raises(DefinitionError, match=r"WithInit\.x is an InitVar"):
             input_validator(dataclass(cls))
 
 
@@ -348,7 +348,7 @@ class TestPydantic:
 
     @pytest.mark.parametrize("value", [PSecret(token=pydantic.SecretStr("s")), PHidden(shown=1, hidden=2)])
     def test_refuses_an_instance_that_its_dump_does_not_tell_whole(self, value: object) -> None:
-        with pytest.raises(InputInvalid, match="read back differently .* pass a dict"):
+        with pytest.raises(InputInvalid, match=r"read back differently .* pass a dict"):
             of(type(value)).raw(value)
 
     def test_takes_an_instance_inside_of_a_plain_dict(self) -> None:
@@ -364,7 +364,7 @@ class TestMsgspec:
         assert message == "the input does not fit SOrder: Expected `str`, got `int` - at `items[0].sku`"
 
     def test_refuses_to_store_what_it_cannot_write(self) -> None:
-        with pytest.raises(InputInvalid, match="does not fit SOrder: .*object"):
+        with pytest.raises(InputInvalid, match=r"does not fit SOrder: .*object"):
             of(SOrder).raw({"orderId": object()})
 
 
