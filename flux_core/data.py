@@ -63,7 +63,7 @@ class Delta:
 
     __slots__ = ("set", "text", "unset")
 
-    def __init__(self, set: dict[str, object], unset: list[str], text: str) -> None:  # noqa: A002 -- the record's word
+    def __init__(self, set: dict[str, object], unset: list[str], text: str) -> None:
         self.set = set
         self.unset = unset
         self.text = text
@@ -135,7 +135,7 @@ class DataTracker:
         """The record of `delta` is durable: it is the recorded state now."""
         self.apply(delta.set, delta.unset)
 
-    def apply(self, set: Mapping[str, object], unset: Iterable[str]) -> None:  # noqa: A002 -- the record's word
+    def apply(self, set: Mapping[str, object], unset: Iterable[str]) -> None:
         """Make the changes of a record. Keys keep their place, new ones append; takes the values over."""
         for key in unset:
             self.values.pop(key, None)

@@ -61,7 +61,7 @@ def to_plain(value: Any) -> Any:  # noqa: PLR0911 -- one for each kind
         case "pydantic":
             return value.model_dump(mode="json", by_alias=True, round_trip=True)
         case "msgspec":
-            import msgspec  # noqa: PLC0415 -- loaded already: the value came from it
+            import msgspec
 
             return msgspec.to_builtins(value, str_keys=True)
         case "dataclass":
@@ -85,7 +85,7 @@ def _plain_scalar(value: Any) -> Any:
         case ("decimal", "Decimal") | ("uuid", "UUID"):
             return str(value)
         case ("builtins", "bytes"):
-            from binascii import b2a_base64  # noqa: PLC0415 -- only where bytes occur
+            from binascii import b2a_base64
 
             return b2a_base64(value, newline=False).decode("ascii")
         case _:
@@ -93,7 +93,7 @@ def _plain_scalar(value: Any) -> Any:
 
 
 def _fields(cls: type) -> dict[str, Any]:
-    import dataclasses  # noqa: PLC0415 -- loaded already: the class came from it
+    import dataclasses
 
     return {field.name: field for field in dataclasses.fields(cls)}
 
@@ -265,7 +265,7 @@ def _typed_dict_shape(cls: Any) -> _Shape:
 
 
 def _dataclass_shape(cls: type) -> _Shape:
-    import dataclasses  # noqa: PLC0415 -- loaded already: the class came from it
+    import dataclasses
 
     hints = field_hints(cls)
     for name, hint in hints.items():
@@ -360,7 +360,7 @@ def _from_plain(cls: Any, value: Any) -> object:
 
 
 def _from_base64(cls: Any, value: Any) -> object:
-    from binascii import a2b_base64  # noqa: PLC0415 -- only where bytes occur
+    from binascii import a2b_base64
 
     return cls(a2b_base64(value, strict_mode=True))
 

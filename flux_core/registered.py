@@ -37,7 +37,7 @@ class Rule(NamedTuple):
     make: Callable[[object, object], object]
 
 
-class Refused(Exception):  # noqa: N818 -- it never leaves the kit; `values.encode` turns it into `Unserialisable`
+class Refused(Exception):
     """A value cannot be stored. `path` is collected from the inside to the outside while it rises."""
 
     def __init__(self, reason: str) -> None:
@@ -170,7 +170,7 @@ def _namedtuple(cls: Any) -> _Way:
 
 
 def _dataclass(cls: Any) -> _Way:
-    import dataclasses  # noqa: PLC0415 -- loaded already: the class came from it
+    import dataclasses
 
     fields_of = {field.name: field for field in dataclasses.fields(cls)}
     names = tuple(fields_of)
@@ -199,9 +199,9 @@ def _dataclass(cls: Any) -> _Way:
 
 
 def _struct(cls: Any) -> _Way:
-    from msgspec import UNSET  # noqa: PLC0415 -- loaded already: the class came from it
-    from msgspec.structs import fields as fields_of  # noqa: PLC0415
-    from msgspec.structs import force_setattr  # noqa: PLC0415
+    from msgspec import UNSET
+    from msgspec.structs import fields as fields_of
+    from msgspec.structs import force_setattr
 
     names: tuple[str, ...] = cls.__struct_fields__
     may_be_unset = {field.name for field in fields_of(cls) if field.default is UNSET}
@@ -299,7 +299,7 @@ def _no_other_state(value: object, names: tuple[str, ...]) -> None:
     state = getattr(value, "__dict__", None)
     if not state or state.keys() <= set(names):
         return
-    from functools import cached_property  # noqa: PLC0415 -- rare
+    from functools import cached_property
 
     for name in state:
         if name not in names and not isinstance(getattr(type(value), name, None), cached_property):

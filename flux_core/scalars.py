@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def _take_bytes(value: Any) -> object:
-    from binascii import b2a_base64  # noqa: PLC0415 -- only where bytes are stored
+    from binascii import b2a_base64
 
     return b2a_base64(value, newline=False).decode("ascii")
 
 
 def _make_bytes(body: Any) -> object:
-    from binascii import a2b_base64  # noqa: PLC0415 -- only where bytes are stored
+    from binascii import a2b_base64
 
     return a2b_base64(_text(body), strict_mode=True)
 
@@ -42,7 +42,7 @@ def _take_zone(zone: Any) -> object:
     if zone is None:
         return None
     kind = type(zone)
-    from datetime import timedelta, timezone  # noqa: PLC0415 -- loaded already: the value came from it
+    from datetime import timedelta, timezone
 
     if kind is timezone:
         offset, *name = zone.__getinitargs__()
@@ -59,7 +59,7 @@ def _take_zone(zone: Any) -> object:
 
 def _make_moment(name: str) -> Callable[[Any], object]:
     def make(body: Any) -> object:
-        import datetime as dt  # noqa: PLC0415 -- only where times are stored
+        import datetime as dt
 
         cls = getattr(dt, name)
         if isinstance(body, str):
@@ -74,17 +74,17 @@ def _make_zone(zone: Any) -> tzinfo | None:
     if zone is None:
         return None
     if isinstance(zone, str):
-        from zoneinfo import ZoneInfo  # noqa: PLC0415 -- only where zones are stored
+        from zoneinfo import ZoneInfo
 
         return ZoneInfo(zone)
-    from datetime import timedelta, timezone  # noqa: PLC0415 -- only where times are stored
+    from datetime import timedelta, timezone
 
     micros, *name = zone if isinstance(zone, list) else [zone]
     return timezone(timedelta(microseconds=micros), *name)
 
 
 def _make_date(body: Any) -> object:
-    from datetime import date  # noqa: PLC0415 -- only where dates are stored
+    from datetime import date
 
     return date.fromisoformat(_text(body))
 
@@ -94,20 +94,20 @@ def _take_timedelta(value: Any) -> object:
 
 
 def _make_timedelta(body: Any) -> object:
-    from datetime import timedelta  # noqa: PLC0415 -- only where durations are stored
+    from datetime import timedelta
 
     days, seconds, microseconds = body
     return timedelta(days, seconds, microseconds)
 
 
 def _make_decimal(body: Any) -> object:
-    from decimal import Decimal  # noqa: PLC0415 -- only where decimals are stored
+    from decimal import Decimal
 
     return Decimal(_text(body))
 
 
 def _make_uuid(body: Any) -> object:
-    from uuid import UUID  # noqa: PLC0415 -- only where UUIDs are stored
+    from uuid import UUID
 
     return UUID(_text(body))
 

@@ -167,7 +167,7 @@ class _Msgspec(Validator):
     __slots__ = ()
 
     def parse(self, raw: object) -> object:
-        import msgspec  # noqa: PLC0415 -- loaded already: the class came from it
+        import msgspec
 
         try:
             return msgspec.convert(raw, self.schema, str_keys=True)
@@ -175,7 +175,7 @@ class _Msgspec(Validator):
             raise self._invalid(str(error).replace("$.", "").replace("`$`", "the top level")) from error
 
     def raw(self, value: object) -> object:
-        import msgspec  # noqa: PLC0415 -- loaded already: the class came from it
+        import msgspec
 
         try:
             return to_plain(msgspec.to_builtins(value, str_keys=True))
@@ -236,7 +236,7 @@ def _nested(cls: type) -> Validator | None:
 
 
 def _json(raw: object) -> str:
-    from json import dumps  # noqa: PLC0415 -- only after a first refusal
+    from json import dumps
 
     return dumps(raw)
 

@@ -239,16 +239,16 @@ class TestEverySchema:
         assert validator.raw(parsed) == stored
         assert raw.keys() <= stored.keys()
 
-    def test_leaves_plain_data_as_it_is(self, schema: type, raw: dict[str, Any], parsed: object) -> None:  # noqa: ARG002
+    def test_leaves_plain_data_as_it_is(self, schema: type, raw: dict[str, Any], parsed: object) -> None:
         assert of(schema).raw(raw) == raw
 
-    def test_names_a_missing_field(self, schema: type, raw: dict[str, Any], parsed: object) -> None:  # noqa: ARG002
+    def test_names_a_missing_field(self, schema: type, raw: dict[str, Any], parsed: object) -> None:
         name = next(iter(raw))
         message = refusal(schema, {key: value for key, value in raw.items() if key != name})
         assert message.startswith(f"the input does not fit {schema.__name__}: ")
         assert name in message
 
-    def test_refuses_what_is_no_object(self, schema: type, raw: dict[str, Any], parsed: object) -> None:  # noqa: ARG002
+    def test_refuses_what_is_no_object(self, schema: type, raw: dict[str, Any], parsed: object) -> None:
         for wrong in (None, 5, "text", [], [raw]):
             assert "does not fit" in refusal(schema, wrong)
 
@@ -442,11 +442,11 @@ class TestTheTypesOfASchema:
 def test_importing_the_module_loads_no_library_of_users_and_nothing_slow() -> None:
     script = (
         "import sys, flux_core.validation, flux_core.data\n"
-        "slow = {'pydantic', 'msgspec', 'dataclasses', 'inspect', 'datetime', 'decimal', 'uuid', 'asyncio', 'threading'}\n"
+        "slow = {'pydantic', 'msgspec', 'dataclasses', 'inspect', 'datetime', 'decimal', 'uuid', 'asyncio'}\n"
         "print(sorted(slow & set(sys.modules)))"
     )
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(  # noqa: S603 -- our own script
+    done = subprocess.run(
         [sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.strip() == "[]"
