@@ -171,9 +171,9 @@ class TestADelta:
 
     def test_sees_bytes_that_became_a_bytearray(self) -> None:
         """Marshal writes both alike."""
-        tracker = tracked(k={"raw": b"x"}, t=[(b"x",)])
+        tracker = tracked(k={"raw": b"some bytes"})
         data: Any = tracker.working_copy()
-        data.k["raw"] = bytearray(b"x")
+        data.k["raw"] = bytearray(b"some bytes")
         with pytest.raises(Unserialisable, match=r'ctx.data\["k"\].raw: a value of type bytearray'):
             tracker.delta(data, "s")
 

@@ -489,7 +489,7 @@ class TestRegistering:
             register_type(Other, "tests.point")
 
     def test_a_class_under_a_second_name_is_an_error(self) -> None:
-        with pytest.raises(DefinitionError, match="already registered as 'tests.point'"):
+        with pytest.raises(DefinitionError, match=r"already registered as 'tests.point'"):
             register_type(Point, "another")
 
     @pytest.mark.parametrize("cls", [Stranger, collections.OrderedDict, int, tuple, type("Child", (dict,), {})])
