@@ -21,7 +21,7 @@ _TAKEN = frozenset(dir(dict))
 _MISSING = object()
 
 
-class Data(dict[str, object]):
+class Data(dict[str, Any]):
     """A dict whose keys are attributes too: `ctx.data.order = x` is `ctx.data["order"] = x`.
 
     Names that dict has itself (`items`, `get`, ...) and names that begin with "_" work as keys only.
@@ -29,7 +29,7 @@ class Data(dict[str, object]):
 
     __slots__ = ()
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         """The value of the key `name`. Raises AttributeError naming the keys there are."""
         try:
             return self[name]

@@ -90,7 +90,7 @@ def decode(text: str) -> object:
         try:
             tree, end = _scan(text, 0)
         except StopIteration:
-            end = -1
+            tree, end = None, -1
         if end != len(text):
             tree = _decoder.decode(text)  # white space around, or an error with its place
     except (ValueError, RecursionError) as error:
@@ -208,8 +208,7 @@ class _Tagger:
             return value if value - value == 0.0 else {"$float": repr(value)}
         if kind in _BRANCHES:
             return self._within(value)
-        rule = rule_of(kind)
-        if rule is not None:
+        if rule_of(kind) is not None:
             return self._within(value)
         known = scalars.TAKERS.get((kind.__module__, kind.__qualname__))
         if known is None or getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is not kind:
@@ -287,7 +286,8 @@ class _Tagger:
 
     def _object(self, value: object) -> object:
         rule = rule_of(type(value))
-        assert rule is not None  # `tree` looked it up
+        if rule is None:  # `tree` found it, and another thread has loaded the class anew since
+            raise Refused(f"a value of type {type(value).__name__} cannot be stored; {_advice(value)}")
         fields, rest = rule.take(value)
         tree: list[object] = [rule.name]
         if type(fields) is dict:
