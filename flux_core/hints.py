@@ -156,9 +156,7 @@ class Hints:
             return value
         return _wrong(path, f"expected {' or '.join(map(name_of, choices))}", value, problems)
 
-    def _class(
-        self, cls: type, arguments: tuple[Any, ...], value: Any, path: str, problems: list[str]
-    ) -> Any:
+    def _class(self, cls: type, arguments: tuple[Any, ...], value: Any, path: str, problems: list[str]) -> Any:
         if cls is bool or cls is str or cls is int:
             return value if type(value) is cls else _wrong(path, f"expected {cls.__name__}", value, problems)
         if cls is float:
