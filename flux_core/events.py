@@ -62,7 +62,7 @@ class StepSucceeded:
 class StepFailed:
     """An attempt raised, timed out or produced what cannot be stored."""
 
-    __slots__ = ("attempt", "error", "jitter", "path", "remaining", "retryable", "run_ms", "undo", "unknown")
+    __slots__ = ("attempt", "cut", "error", "jitter", "path", "remaining", "retryable", "run_ms", "undo", "unknown")
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class StepFailed:
         *,
         retryable: bool,
         unknown: bool,
+        cut: bool = False,
         undo: bool = False,
     ) -> None:
         self.path = path
@@ -84,6 +85,8 @@ class StepFailed:
         self.jitter = jitter
         self.remaining = remaining
         """Seconds a back-off may still be slept in this invocation; None without a limit."""
+        self.cut = cut
+        """The invocation's deadline ended the attempt, not the step's own time limit."""
         self.retryable = retryable
         self.unknown = unknown
         """The effect may have happened (PROTOCOL rule 9). Only asked of commits and compensations."""
@@ -172,6 +175,16 @@ class MailRead:
         """The due entry as the reader knows it, if he does."""
 
 
+class InputRejected:
+    """The workflow's `.input(...)` no longer accepts the input that the instance was started with."""
+
+    __slots__ = ("detail", "path")
+
+    def __init__(self, path: str, detail: str) -> None:
+        self.path = path
+        self.detail = detail
+
+
 class TimeRanOut:
     """What is left of the invocation is too short for the next action (PROTOCOL rule 15)."""
 
@@ -225,6 +238,7 @@ Event = (
     | Probed
     | BackedOff
     | MailRead
+    | InputRejected
     | TimeRanOut
     | CancelRequested
     | RetryRequested

@@ -23,6 +23,7 @@ class Watchdog:
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._watched: dict[Episode, float] = {}
+        self._renewing: Episode | None = None
         self._changed: Condition | None = None
 
     def watch(self, episode: Episode) -> None:
@@ -37,10 +38,12 @@ class Watchdog:
             self._changed.notify()
 
     def release(self, episode: Episode) -> None:
-        """The step has ended."""
+        """The step has ended; when this returns, nobody but the caller touches the episode."""
         if self._changed is not None:
             with self._changed:
                 self._watched.pop(episode, None)
+                while self._renewing is episode:
+                    self._changed.wait()
 
     def _run(self) -> None:
         changed = self._changed
@@ -55,7 +58,11 @@ class Watchdog:
                     changed.wait(pause)
                     continue
                 self._watched[episode] = episode.clock.monotonic() + episode.state.lease.ms / 2000
+                self._renewing = episode
             self._renew(episode)
+            with changed:
+                self._renewing = None
+                changed.notify_all()
 
     def _renew(self, episode: Episode) -> None:
         try:

@@ -18,8 +18,17 @@ from flux_core.actions import (
 )
 from flux_core.codec import decode_payload
 from flux_core.episode import Episode
-from flux_core.errors import LeaseLost
-from flux_core.events import ADVANCED, BackedOff, MailRead, StepFailed, StepSucceeded, TimeRanOut, WokenUp
+from flux_core.errors import InputInvalid, LeaseLost
+from flux_core.events import (
+    ADVANCED,
+    BackedOff,
+    InputRejected,
+    MailRead,
+    StepFailed,
+    StepSucceeded,
+    TimeRanOut,
+    WokenUp,
+)
 from flux_core.lease import Watchdog
 from flux_core.load import load
 from flux_core.machine import decide, may_start, start
@@ -209,7 +218,7 @@ class _Run:
         """PROTOCOL rules 14 and 15: whether enough is left of the invocation, and of the lease."""
         end, step = self._end, action.step
         if end is not None:
-            timeout = step.compensate.timeout if action.undo and step.compensate is not None else step.timeout
+            timeout = step.time_limit(undo=action.undo)
             observed = self._observed.get(step.path, 0.0)
             effect = step.commit or action.undo
             if not may_start(timeout, observed, end.remaining(), end.margin, commit=effect, first=self._first):
@@ -221,11 +230,14 @@ class _Run:
     def _call(self, action: RunStep | EvaluateCondition | Probe) -> Event:
         attempts = self._attempts
         if attempts is None:
-            attempts = self._attempts = self._new_attempts()
+            try:
+                attempts = self._attempts = self._new_attempts()
+            except InputInvalid as error:
+                return InputRejected(action.step.path, str(error))
         self._first = False
         watch = self._watchdog
-        timeout = action.step.timeout
-        if watch is None or (timeout is not None and timeout < self._lease.ms / 2000 and action.undo is False):
+        timeout = action.step.time_limit(undo=action.undo)
+        if watch is None or (timeout is not None and timeout < self._lease.ms / 2000):
             return self._outcome(attempts, action)
         watch.watch(self.episode)
         try:

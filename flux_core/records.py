@@ -17,7 +17,7 @@ retry_wait  `p`, `a`, `e`, `due`, `undo`, `u`: an attempt failed, the next is du
 recv        `p`, `m` mail key, `o` payload
 timeout     `p`; `e` if the step fails by it
 susp        -
-yield       -
+yield       `cut` path of a plain step that the invocation's deadline ended
 end         `s` status
 stuck       `why`, `p`, `d` detail
 blocked     `why`, `d` detail

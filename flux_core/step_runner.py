@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from flux_core.context import Context, Surroundings
 from flux_core.data import DataTracker
 from flux_core.directives import FAIL, NOT_DONE, Directive, Done, Verify
-from flux_core.errors import CallerError, InputMutated, NonRetryable, StepTimeout, Unknown, Unserialisable
+from flux_core.errors import (
+    CallerError,
+    DefinitionError,
+    InputMutated,
+    NonRetryable,
+    StepTimeout,
+    Unknown,
+    Unserialisable,
+)
 from flux_core.events import ConditionHeld, Probed, StepFailed, StepSkipped, StepSucceeded
 from flux_core.limits import call_within
 from flux_core.state import ErrorInfo
@@ -73,10 +81,10 @@ class Attempts:
         step, undo = action.step, action.undo
         ctx = self._context(step, action.attempt, undo=undo)
         handler: Any = step.handler
-        timeout = step.timeout
+        timeout = step.time_limit(undo=undo)
         if undo:
             assert step.compensate is not None  # noqa: S101 -- the machine undoes only what can be undone
-            handler, timeout = step.compensate.handler, step.compensate.timeout
+            handler = step.compensate.handler
         elif self._started != step.path:
             self._tell_start(step, ctx)
         begun = self._clock.monotonic()
@@ -211,18 +219,21 @@ class Attempts:
         if self._watched is not None:  # hooks are told with a context that is alive and shows the data as recorded
             self._context(step, action.attempt, undo=undo)
         unknown = effect and _outcome_unknown(error)
-        retryable = not isinstance(error, NonRetryable | CallerError) and not isinstance(error, step.give_up_on)
-        kind = type(error).__name__
-        message = str(error) or kind
+        retryable = not isinstance(error, (NonRetryable, DefinitionError, *step.give_up_on))
+        timeout = step.time_limit(undo=undo)
+        cut = (
+            isinstance(error, StepTimeout) and self._budget is not None and (timeout is None or run_ms < timeout * 1000)
+        )
         return StepFailed(
             step.path,
             action.attempt,
             run_ms,
-            ErrorInfo(kind, message, step.path),
+            ErrorInfo(type(error).__name__, _message(error), step.path),
             self._entropy.uniform(),
             self._spare(),
             retryable=retryable,
             unknown=unknown,
+            cut=cut,
             undo=undo,
         )
 
@@ -235,6 +246,19 @@ class Attempts:
 
             state.input = decode(self._raw)
         self._fresh_input()
+
+
+_LONGEST_MESSAGE = 4000
+"""Characters of an exception's message that are kept: a record is no place for a response body."""
+
+
+def _message(error: Exception) -> str:
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 -- a broken __str__ must not hide the error
+        text = f"{kind} (its message cannot be shown)"
+    return text[:_LONGEST_MESSAGE] or kind
 
 
 def _fingerprint(value: Any) -> bytes | str:

@@ -173,6 +173,10 @@ class StepDefinition:
             inline_backoff=defaults.inline_backoff,
         )
 
+    def time_limit(self, *, undo: bool) -> float | None:
+        """Seconds that an attempt of the step, or of its compensation, may take; None without a limit."""
+        return self.compensate.timeout if undo and self.compensate is not None else self.timeout
+
     def describe(self) -> dict[str, Any]:
         """The node as plain data."""
         return {

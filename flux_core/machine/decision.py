@@ -29,6 +29,7 @@ from flux_core.events import (
     CancelRequested,
     ConditionHeld,
     Event,
+    InputRejected,
     MailRead,
     Probed,
     RetryRequested,
@@ -84,6 +85,10 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
             return _mail_read(workflow, state, event, now)
         case WokenUp():
             return _woken(workflow, state, event, now)
+        case InputRejected():
+            detail = f"{event.detail}; deploy a definition that accepts the stored input, then retry the step"
+            body = {"why": "input_rejected", "p": event.path, "d": detail}
+            return Decision(FINISH, Record(r.STUCK, state.epoch, now, body, (s.STUCK, None)))
         case TimeRanOut():
             return Decision(HAND_OVER, Record(r.YIELD, state.epoch, now, {}, (state.status, now)))
         case CancelRequested():
@@ -325,6 +330,9 @@ def _success(state: WorkflowState, event: StepSucceeded, body: dict[str, Any], n
 
 def _failed(workflow: WorkflowDefinition, state: WorkflowState, event: StepFailed, now: int) -> Decision:
     step, undo = workflow.by_path[event.path], event.undo
+    if event.cut and not step.commit and not undo:
+        # Not an attempt, but a death: a step that no invocation is long enough for must not go on for ever (rule 10).
+        return Decision(HAND_OVER, Record(r.YIELD, state.epoch, now, {"cut": event.path}, (state.status, now)))
     if event.unknown and (step.commit or undo):
         return _unknown(
             state, step, event.attempt, event.error, event.jitter, event.remaining, now, undo=undo,

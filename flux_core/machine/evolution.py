@@ -252,7 +252,9 @@ def _susp(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
 
 
 def _yield(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
-    """Only the ownership ends, as with every releasing record."""
+    """The ownership ends, as with every releasing record; a step cut by the deadline counts as a death (rule 10)."""
+    if "cut" in body:
+        state.deaths += 1
 
 
 def _end(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
