@@ -31,13 +31,14 @@ def _make_bytes(body: Any) -> object:
 def _take_moment(value: Any) -> object:
     """A datetime or time: ISO text if that says all, else [ISO text without zone, fold, zone]."""
     zone = _take_zone(value.tzinfo)
-    if value.fold or isinstance(zone, (str, list)):
+    # Of an offset below a second fromisoformat makes UTC (CPython 3.11), so ISO text does not say it.
+    if value.fold or isinstance(zone, (str, list)) or (zone is not None and zone % 1_000_000):
         return [value.replace(tzinfo=None).isoformat(), value.fold, zone]
     iso: str = value.isoformat()
     return iso
 
 
-def _take_zone(zone: Any) -> object:
+def _take_zone(zone: Any) -> Any:
     """None for a naive time, a number of microseconds for a plain offset, [microseconds, name], or the zone's key."""
     if zone is None:
         return None

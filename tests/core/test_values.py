@@ -251,6 +251,7 @@ class TestTheRoundTrip:
             Decimal("sNaN12"),
             datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
             datetime(2024, 10, 27, 2, 30, fold=1),  # noqa: DTZ001 -- a naive one on purpose
+            datetime(2024, 1, 1, tzinfo=timezone(timedelta(microseconds=1))),
             time(1, 2, fold=1),
             time(1, 2, tzinfo=timezone(timedelta(hours=2, microseconds=5))),
             {frozenset({1, 2}): {(1, 2): set()}},
