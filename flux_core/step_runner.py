@@ -6,14 +6,12 @@ so that a later step of the same invocation sees what a resumed one would see.
 
 from __future__ import annotations
 
-import marshal
 from typing import TYPE_CHECKING, Any
 
 from flux_core.context import Context, Surroundings
 from flux_core.data import DataTracker
 from flux_core.directives import FAIL, NOT_DONE, Directive, Done, Verify
 from flux_core.errors import (
-    CallerError,
     DefinitionError,
     InputMutated,
     NonRetryable,
@@ -40,7 +38,7 @@ class Attempts:
     """The attempts of one invocation: shared input and data, restored after every failed one."""
 
     __slots__ = (
-        "_around", "_budget", "_clock", "_entropy", "_print", "_raw", "_started", "_telemetry", "_validator",
+        "_around", "_budget", "_clock", "_entropy", "_raw", "_seen", "_started", "_telemetry", "_validator",
         "_watched", "tracker",
     )  # fmt: skip
 
@@ -61,10 +59,9 @@ class Attempts:
         self._entropy = entropy
         self.tracker = DataTracker(state.data)
         self._validator = workflow.validator
-        self._raw = _fingerprint(state.input)
+        self._raw = DataTracker({_INPUT: state.input})
         self._around = Surroundings(ref, state, None, clock, logger)
         self._fresh_input()
-        self._print = self._raw if self._validator is None else self._model_print()
         self._budget = budget
         self._watched = watched
         self._telemetry = telemetry
@@ -73,8 +70,17 @@ class Attempts:
             watched.around = self._around
 
     def _fresh_input(self) -> None:
-        raw = self._around.state.input
-        self._around.input = raw if self._validator is None else self._validator.parse(raw)
+        raw = self._raw.values[_INPUT]
+        self._seen: DataTracker | None = self._raw
+        if self._validator is None:
+            self._around.input = raw
+            return
+        self._around.input = self._validator.parse(raw)
+        try:
+            self._seen = DataTracker({_INPUT: self._around.input})
+        except Unserialisable:
+            # What a validating callable made of it cannot be compared, so nobody can tell whether it was changed.
+            self._seen = None
 
     def run(self, action: RunStep) -> StepSucceeded | StepFailed | StepSkipped:
         """One attempt of a step or, with `undo`, of its compensation."""
@@ -187,20 +193,16 @@ class Attempts:
         return round((self._clock.monotonic() - begun) * 1000, 3)
 
     def _check_input(self, step: StepDefinition) -> None:
-        if (_fingerprint(self._around.input) if self._validator is None else self._model_print()) != self._print:
+        try:
+            same = self._seen is None or self._seen.delta({_INPUT: self._around.input}, step.name) is None
+        except Unserialisable:
+            same = False
+        if not same:
             message = (
                 f"step {step.name!r} changed ctx.input, which belongs to the caller; copy what you want to change, "
                 f"for example dict(ctx.input), or write to ctx.data"
             )
             raise InputMutated(message)
-
-    def _model_print(self) -> bytes | str | None:
-        """None for what a validating callable made of the input, if it cannot be encoded: then nobody can tell."""
-        assert self._validator is not None  # noqa: S101 -- asked only for validated input
-        try:
-            return _fingerprint(self._validator.raw(self._around.input))
-        except (Unserialisable, CallerError):
-            return None
 
     def _failure(
         self,
@@ -215,7 +217,8 @@ class Attempts:
         ctx.kill()
         self.tracker.restore()
         if ctx.touched_input:
-            self._refresh_input()
+            self._raw.restore()
+            self._fresh_input()
         if self._watched is not None:  # hooks are told with a context that is alive and shows the data as recorded
             self._context(step, action.attempt, undo=undo)
         unknown = effect and _outcome_unknown(error)
@@ -237,17 +240,8 @@ class Attempts:
             undo=undo,
         )
 
-    def _refresh_input(self) -> None:
-        state = self._around.state
-        if isinstance(self._raw, bytes):
-            state.input = marshal.loads(self._raw)  # noqa: S302 -- our own bytes, never stored or received
-        else:
-            from flux_core.values import decode
 
-            state.input = decode(self._raw)
-        self._fresh_input()
-
-
+_INPUT = "input"
 _LONGEST_MESSAGE = 4000
 """Characters of an exception's message that are kept: a record is no place for a response body."""
 
@@ -259,14 +253,6 @@ def _message(error: Exception) -> str:
     except Exception:  # noqa: BLE001 -- a broken __str__ must not hide the error
         text = f"{kind} (its message cannot be shown)"
     return text[:_LONGEST_MESSAGE] or kind
-
-
-def _fingerprint(value: Any) -> bytes | str:
-    """Equal for equal input. Marshal's format 2 has neither references nor interning in it."""
-    try:
-        return marshal.dumps(value, 2)
-    except ValueError:
-        return encode(value, "ctx.input").text
 
 
 def _check_default(directive: Directive) -> None:
