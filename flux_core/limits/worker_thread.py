@@ -49,7 +49,7 @@ class Worker:
         self._context = copy_context()
         self._handler = handler
         self._argument = argument
-        # Whoever hands over goes to sleep at once, else the system starts the other on another processor: 70 us, not 7.
+        # Whoever hands over goes to sleep at once: the other then often runs on the same processor, much sooner.
         wait, longest = self._done.acquire, min(seconds, TIMEOUT_MAX)
         try:
             self._begin.release()
