@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from flux_core.records import Record
     from flux_core.state import ErrorInfo
     from flux_core.workflow import StepDefinition

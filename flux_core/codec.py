@@ -6,18 +6,18 @@ or was written by a newer version, is refused naming its key; nothing is overwri
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, cast
-
 from flux_core.errors import CorruptRecord
+from flux_core.jsontext import parse
+from flux_core.jsontext import write as _json
 from flux_core.records import SCHEMA, START, Record
 from flux_core.state import ErrorInfo, Kept, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
 from flux_core.values import decode_tree, encode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from flux_core.ports import InstanceRef
+    from typing import Any
 
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, allow_nan=False).encode
+    from flux_core.ports import InstanceRef
 
 
 def encode_record(record: Record) -> bytes:
@@ -213,7 +213,7 @@ def _state(tree: dict[str, Any], ref: InstanceRef, seq: int) -> WorkflowState:
 
 def _tree(raw: bytes, ref: InstanceRef, where: str) -> dict[str, Any]:
     try:
-        tree = json.loads(raw.decode("utf-8", "surrogatepass"))
+        tree: dict[str, Any] = parse(raw.decode("utf-8", "surrogatepass"))
         version = tree["v"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _corrupt(ref, where, f"it is not JSON of the kit ({error})") from error
@@ -223,7 +223,7 @@ def _tree(raw: bytes, ref: InstanceRef, where: str) -> dict[str, Any]:
             f"upgrade flux-serverless where this invocation runs. Nothing was changed."
         )
         raise CorruptRecord(message)
-    return cast("dict[str, Any]", tree)
+    return tree
 
 
 def _corrupt(ref: InstanceRef, where: str, what: str) -> CorruptRecord:

@@ -7,16 +7,17 @@ handler still does with it raises, and changes nothing.
 from __future__ import annotations
 
 import marshal
-from typing import TYPE_CHECKING, Any
 
 from flux_core.data import Data
 from flux_core.errors import StepTimeout
 from flux_core.keys import idempotency_key
-from flux_core.state import COMPLETED, RUNNING, StepExecution
+from flux_core.state import COMPENSATED, COMPENSATING, COMPENSATION_FAILED, COMPLETED, RUNNING, StepExecution
 from flux_core.workflow import UNDO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from flux_core.logger import StepLog
     from flux_core.ports import Clock, InstanceRef, Logger
@@ -37,8 +38,12 @@ class Surroundings:
         self.logger = logger
 
 
+_SUCCEEDED = frozenset({COMPLETED, COMPENSATING, COMPENSATED, COMPENSATION_FAILED})
+"""Statuses of a step that has an output: a compensator needs that of the step it undoes."""
+
+
 class Results:
-    """`ctx.results["charge"]`: the outputs of completed steps. A skipped step is absent. Read-only."""
+    """`ctx.results["charge"]`: the outputs of steps that succeeded. A skipped step is absent. Read-only."""
 
     __slots__ = ("_steps",)
 
@@ -47,7 +52,7 @@ class Results:
 
     def __getitem__(self, path: str) -> Any:
         step = self._steps.get(path)
-        if step is None or step.status != COMPLETED:
+        if step is None or step.status not in _SUCCEEDED:
             raise KeyError(path)
         return _copy(step.output)
 
@@ -60,10 +65,10 @@ class Results:
 
     def __contains__(self, path: object) -> bool:
         step = self._steps.get(path) if isinstance(path, str) else None
-        return step is not None and step.status == COMPLETED
+        return step is not None and step.status in _SUCCEEDED
 
     def __iter__(self) -> Iterator[str]:
-        return (path for path, step in self._steps.items() if step.status == COMPLETED)
+        return (path for path, step in self._steps.items() if step.status in _SUCCEEDED)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

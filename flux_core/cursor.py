@@ -6,9 +6,8 @@ same words everywhere. A cursor is not a secret: it holds only what the listing 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from flux_core.errors import CallerError
+from flux_core.tuples import NamedTuple
 
 _FORM = "flux-list-1"
 _LARGEST = 2**63 - 1

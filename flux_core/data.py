@@ -8,20 +8,27 @@ records, steps or storage.
 from __future__ import annotations
 
 import marshal
-from json.encoder import encode_basestring as _quote
-from typing import TYPE_CHECKING, Any, cast
 
 from flux_core.errors import Unserialisable
+from flux_core.jsontext import quote as _quote
 from flux_core.values import SCALARS, Encoded, decode, encode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
 _TAKEN = frozenset(dir(dict))
 _MISSING = object()
 
 
-class Data(dict[str, Any]):
+if TYPE_CHECKING:
+    _Base = dict[str, Any]
+else:
+    _Base = dict
+
+
+class Data(_Base):
     """A dict whose keys are attributes too: `ctx.data.order = x` is `ctx.data["order"] = x`.
 
     Names that dict has itself (`items`, `get`, ...) and names that begin with "_" work as keys only.
@@ -92,7 +99,7 @@ class DataTracker:
         """What an attempt may change: its own dict with the recorded containers in it."""
         return Data(self.values)
 
-    def delta(self, data: object, step: str) -> Delta | None:
+    def delta(self, data: Any, step: str) -> Delta | None:
         """What differs between `data` and the recorded values; None if nothing does.
 
         Raises Unserialisable naming `step`, the key and the path for a value that cannot be stored, a key that is
@@ -126,7 +133,7 @@ class DataTracker:
                     continue
             changed[key] = encoded.value
             texts.append(f"{_quote(key)}:{encoded.text}")
-        unset = [key for key in values if key not in cast("dict[str, object]", data)] if kept != len(values) else []
+        unset = [key for key in values if key not in data] if kept != len(values) else []
         if not changed and not unset:
             return None
         return Delta(changed, unset, "{" + ",".join(texts) + "}")
@@ -173,8 +180,9 @@ class DataTracker:
             return known == new.text
         if known is None:
             return encode(old, "recorded data").text == new.text
+        new_value: Any = new.value
         try:
-            return marshal.dumps(marshal.loads(known), 2) == marshal.dumps(cast("Any", new.value), 2)  # noqa: S302 -- our own bytes
+            return marshal.dumps(marshal.loads(known), 2) == marshal.dumps(new_value, 2)  # noqa: S302 -- our own bytes
         except ValueError:  # a foreign type has come in
             return False
 

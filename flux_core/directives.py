@@ -5,15 +5,15 @@ These are values. The machine turns a directive into an open wait; nothing here 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from flux_core.errors import DefinitionError
 from flux_core.names import check_key
 from flux_core.retry import seconds
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
+    from typing import Final
 
     from flux_core.context import Context
 
@@ -63,6 +63,9 @@ def wait_any(
     signals: tuple[str, ...] | list[str], timeout: float | timedelta | None = None, on_timeout: object = FAIL
 ) -> Directive:
     """Like `wait`, for whichever of several signals comes first."""
+    if isinstance(signals, str):
+        message = f'wait_any() takes several signal names; for one use wait("{signals}")'
+        raise DefinitionError(message)
     names = tuple(check_key("signal name", name) for name in signals)
     if not names:
         message = "wait_any() needs at least one signal name"

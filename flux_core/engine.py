@@ -5,8 +5,6 @@ It holds no state of any instance between two calls, and it must not contain a r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.codec import decode_payload, decode_record, encode_payload, encode_record
@@ -39,11 +37,13 @@ from flux_core.system import SystemClock, SystemEntropy
 from flux_core.trace import Telemetry, Watched
 from flux_core.values import canonical
 from flux_core.values import encode as encode_value
-from flux_core.workflow import Defaults, WorkflowBuilder, WorkflowDefinition
+from flux_core.workflow import Defaults, WorkflowBuilder, WorkflowDefinition, checked_retry, checked_timeout
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
+    from typing import Any
 
     from flux_core.ports import Clock, Due, Entropy, Logger, TraceSink, WorkflowStorage
     from flux_core.state import WorkflowState
@@ -91,10 +91,8 @@ class FluxEngine:
         if type(default_retries) is not int or default_retries < 0:
             message = f"default_retries must be a whole number from 0 on; got {default_retries!r}"
             raise DefinitionError(message)
-        limit = None if default_timeout is None else seconds(default_timeout, "default_timeout")
-        if limit == 0:
-            message = "default_timeout must be more than 0 seconds, or None for no limit"
-            raise DefinitionError(message)
+        limit = checked_timeout("FluxEngine(default_timeout=...)", default_timeout)
+        retry = checked_retry("FluxEngine(retry=...)", retry)
         backoff = seconds(inline_backoff, "inline_backoff")
         self._defaults = Defaults(default_retries, limit, retry, backoff)
         self._lease = seconds(lease, "lease")
@@ -214,8 +212,9 @@ class FluxEngine:
         if check_verb("resume", state) != ALLOWED:
             return self.wake(definition, id, deadline=deadline)
 
-        def request(state: WorkflowState, log: _Log) -> Event:
-            check_verb("resume", state)
+        def request(state: WorkflowState, log: _Log) -> Event | None:
+            if check_verb("resume", state) != ALLOWED:
+                return None  # somebody else has resumed it meanwhile
             return RetryRequested(target or _failed_step(state), log, force=False)
 
         return self._control(definition, id, request, deadline)
@@ -234,7 +233,7 @@ class FluxEngine:
 
         def request(state: WorkflowState, _log: _Log) -> Event | None:
             cell = check_verb("cancel", state)
-            return None if cell == NO_OP or state.cancel is not None else CancelRequested(reason, who)
+            return None if cell == NO_OP or state.undoing else CancelRequested(reason, who)
 
         return self._control(definition, id, request, deadline)
 

@@ -7,7 +7,6 @@ and taken slots; it must not know what a workflow means.
 from __future__ import annotations
 
 from _thread import allocate_lock
-from typing import TYPE_CHECKING
 
 from flux_core.codec import decode_record, encode_record, encode_state
 from flux_core.errors import LeaseLost, StorageUnavailable
@@ -15,6 +14,7 @@ from flux_core.machine import evolve, renewal
 from flux_core.ports import Header
 from flux_core.records import CONTROL, Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -76,12 +76,14 @@ class Episode:
         with self._lock:
             return self._append(record)
 
-    def renew(self) -> None:
-        """Extend the lease while a step runs (PROTOCOL rule 14); a control record in the way is folded first."""
+    def renew(self) -> bool:
+        """Extend the lease (PROTOCOL rule 14). False: a control record in the way was folded first, decide again."""
+        undisturbed = True
         with self._lock:
             if self.state.owned:
                 while not self._append(renewal(self.state, self.clock.now())):
-                    pass
+                    undisturbed = False
+        return undisturbed
 
     def lease_left(self) -> float:
         """Seconds of the lease that are left by the monotonic clock."""

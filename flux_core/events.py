@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
 
     from flux_core.data import Delta
     from flux_core.directives import Directive
@@ -188,7 +188,11 @@ class InputRejected:
 class TimeRanOut:
     """What is left of the invocation is too short for the next action (PROTOCOL rule 15)."""
 
-    __slots__ = ()
+    __slots__ = ("after",)
+
+    def __init__(self, after: BackedOff | None = None) -> None:
+        self.after = after
+        """The pause that the next attempt would have followed."""
 
 
 class CancelRequested:

@@ -6,10 +6,9 @@ episode's own appender.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flux_core.errors import FluxError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from threading import Condition
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flux_core.codec import check_start, decode_record, decode_state
 from flux_core.errors import UnknownInstance
 from flux_core.machine import evolve
 from flux_core.state import WorkflowState
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flux_core.ports import InstanceRef, WorkflowStorage
     from flux_core.records import Record

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from flux_core.ports import InstanceRef, Logger
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flux_core.actions import (
     BackOff,
     EvaluateCondition,
@@ -37,6 +35,7 @@ from flux_core.state import Lease, WorkflowState
 from flux_core.step_runner import Attempts
 from flux_core.trace import Telemetry, Watched
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -116,7 +115,7 @@ class _Run:
 
     __slots__ = (
         "_attempts", "_clock", "_definition", "_end", "_entropy", "_first", "_lease", "_logger", "_observed",
-        "_storage", "_telemetry", "_watchdog", "_watched", "episode",
+        "_storage", "_telemetry", "_undoing", "_watchdog", "_watched", "episode",
     )  # fmt: skip
 
     def __init__(
@@ -140,6 +139,7 @@ class _Run:
         self._lease = lease
         self._attempts: Attempts | None = None
         self._first = True
+        self._undoing = False
         self._observed: dict[str, float] = {}
         self._watched: Watched | None = None
         told: Callable[[Record], None] | None = None
@@ -170,13 +170,19 @@ class _Run:
         while True:
             decision = decide(definition, state, event, now())
             action = decision.action
-            if isinstance(action, RunStep | EvaluateCondition | Probe) and not self._may_call(action):
-                event = TimeRanOut()
-                continue
-            if decision.records and not self._record(decision):
+            if isinstance(action, RunStep | EvaluateCondition | Probe):
+                if not self._is_time_for(action):
+                    event = TimeRanOut(event if isinstance(event, BackedOff) else None)
+                    continue
+                if episode.lease_left() < self._lease.ms / 1000 * _RESERVE and not episode.renew():
+                    continue
+            written = self._record(decision)
+            if written < len(decision.records):
                 # A control record came first. Work that is done is decided again, and so recorded after it.
-                if episode.owns and isinstance(event, WokenUp | MailRead):
+                if written:
                     event = ADVANCED
+                elif isinstance(event, WokenUp | MailRead):
+                    event = ADVANCED if episode.owns else WokenUp(self._lease)
                 continue
             match action:
                 case Proceed():
@@ -200,36 +206,36 @@ class _Run:
                 case Finish():
                     return
 
-    def _record(self, decision: Decision) -> bool:
+    def _record(self, decision: Decision) -> int:
+        """How many of the decision's records were written before a control record came in the way."""
         episode = self.episode
-        for record in decision.records:
+        for written, record in enumerate(decision.records):
             if not episode.append(record):
-                return False
+                return written
             body = record.body
             if self._attempts is not None and ("set" in body or "del" in body):
                 self._attempts.tracker.apply(body.get("set", {}), body.get("del", ()))
             elif record.type == CLAIM:
                 episode.save_snapshot()
-        return True
+        return len(decision.records)
 
     # --- calling handlers ---------------------------------------------------------------------------------
 
-    def _may_call(self, action: RunStep | EvaluateCondition | Probe) -> bool:
-        """PROTOCOL rules 14 and 15: whether enough is left of the invocation, and of the lease."""
+    def _is_time_for(self, action: RunStep | EvaluateCondition | Probe) -> bool:
+        """PROTOCOL rule 15: whether enough is left of the invocation."""
         end, step = self._end, action.step
-        if end is not None:
-            timeout = step.time_limit(undo=action.undo)
-            observed = self._observed.get(step.path, 0.0)
-            effect = step.commit or action.undo
-            if not may_start(timeout, observed, end.remaining(), end.margin, commit=effect, first=self._first):
-                return False
-        if self.episode.lease_left() < self._lease.ms / 1000 * _RESERVE:
-            self.episode.renew()
-        return True
+        if end is None:
+            return True
+        timeout = step.time_limit(undo=action.undo)
+        observed = self._observed.get(step.path, 0.0)
+        effect = step.commit or action.undo
+        return may_start(timeout, observed, end.remaining(), end.margin, commit=effect, first=self._first)
 
     def _call(self, action: RunStep | EvaluateCondition | Probe) -> Event:
         attempts = self._attempts
-        if attempts is None:
+        # Turning back may have put data back that a retry had kept for later, so a new tracker has to look at it.
+        if attempts is None or self._undoing != self.episode.state.undoing:
+            self._undoing = self.episode.state.undoing
             try:
                 attempts = self._attempts = self._new_attempts()
             except InputInvalid as error:

@@ -6,14 +6,15 @@ Everything sits behind one lock, so it is also the plainest reading of what `Wor
 from __future__ import annotations
 
 from _thread import allocate_lock
-from typing import TYPE_CHECKING, NoReturn
 
 from flux_core.cursor import ListKey, decode_cursor, encode_cursor
 from flux_core.errors import CallerError, StorageUnavailable
 from flux_core.ports import Due, Listed, Page
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from flux_core.ports import Header, InstanceRef, Mail
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 from flux_core.errors import CallerError, DefinitionError
 
-_KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
-_STEP = re.compile(r"[A-Za-z0-9_:-]{1,128}\Z")
+_STEP = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_:-")
+_KEY = _STEP | {"."}
+_LONGEST = 128
 
 
-def _allowed(name: object, pattern: re.Pattern[str]) -> bool:
+def _allowed(name: object, characters: frozenset[str]) -> bool:
     return (
-        isinstance(name, str)
-        and pattern.match(name) is not None
+        type(name) is str
+        and 0 < len(name) <= _LONGEST
+        and characters.issuperset(name)
         and name not in {".", ".."}
         and not (name.startswith("__") and name.endswith("__"))
     )

@@ -6,10 +6,14 @@ Every write is conditional: there is no method that overwrites what another invo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from flux_core.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 class InstanceRef(NamedTuple):
@@ -84,53 +88,42 @@ class WorkflowStorage(Protocol):
         list entry, and removes the superseded due entry last, by exact key (PROTOCOL rule 7).
         The caller has seen record `seq - 1`; the store need not check that, but must not read a gap as a whole log.
         """
-        ...
 
     def read(self, ref: InstanceRef, start: int = 0) -> list[bytes]:
         """All records from `start` on, contiguous and in order; empty if there are none."""
-        ...
 
     def tail(self, ref: InstanceRef) -> tuple[int, bytes] | None:
         """The newest record with its sequence number; None for an unknown instance."""
-        ...
 
     def header(self, ref: InstanceRef) -> Header | None:
         """The header, its `due` as the last append, nudge or settle left it; None for an unknown instance."""
-        ...
 
     def put_mail(self, ref: InstanceRef, mail: Mail) -> Mail | None:
         """Put mail unless its (name, id) is taken: None if written, else the mail found."""
-        ...
 
     def mail(self, ref: InstanceRef) -> list[Mail]:
         """The whole mailbox, ordered by (`at`, `id`)."""
-        ...
 
     def put_snapshot(self, ref: InstanceRef, seq: int, state: bytes) -> None:
         """Keep a snapshot of the state after record `seq`. Equal for equal `seq`, so writing it twice is harmless.
 
         An older snapshot that comes late does not count; the store need keep only the newest.
         """
-        ...
 
     def snapshot(self, ref: InstanceRef) -> tuple[int, bytes] | None:
         """The newest snapshot with its sequence number."""
-        ...
 
     def nudge(self, ref: InstanceRef, epoch: int, due: int) -> bool:
         """Make the due entry no later than `due`, if the header still has `epoch`; False if it has another.
 
         True also when the entry was early enough already; False for an unknown instance.
         """
-        ...
 
     def settle(self, ref: InstanceRef, seq: int, due: int, then: int | None) -> bool:
         """Replace exactly the entry `due`, if the header is still the one of record `seq`; else False, no change."""
-        ...
 
     def due(self, until: int, limit: int) -> list[Due]:
         """Up to `limit` entries of all tenants with `due <= until`, earliest first."""
-        ...
 
     def list(
         self,
@@ -144,19 +137,15 @@ class WorkflowStorage(Protocol):
 
         Raises `CallerError` for a cursor that a listing of this tenant did not give out, and for a limit below 1.
         """
-        ...
 
     def purge(self, ref: InstanceRef, seq: int) -> bool:
         """Remove all of an instance whose newest record is `seq`, record 0 last; else False, nothing removed."""
-        ...
 
     def ensure(self) -> None:
         """Create what the store needs (tables, indexes) if it is absent."""
-        ...
 
     def close(self) -> None:
         """Release connections; again is harmless. Using the store afterwards raises `StorageUnavailable`."""
-        ...
 
 
 class Clock(Protocol):
@@ -164,15 +153,12 @@ class Clock(Protocol):
 
     def now(self) -> int:
         """Wall-clock milliseconds since the epoch."""
-        ...
 
     def monotonic(self) -> float:
         """Seconds of a clock that never goes back; only differences mean anything."""
-        ...
 
     def sleep(self, seconds: float) -> None:
         """Block this invocation for `seconds` (short back-offs only)."""
-        ...
 
 
 class Entropy(Protocol):
@@ -180,11 +166,9 @@ class Entropy(Protocol):
 
     def token(self) -> str:
         """32 hexadecimal digits (128 random bits): instance ids and invocation nonces."""
-        ...
 
     def uniform(self) -> float:
         """A number in [0, 1): the jitter of a back-off."""
-        ...
 
 
 class TraceSink(Protocol):
@@ -192,7 +176,6 @@ class TraceSink(Protocol):
 
     def emit(self, event: Mapping[str, object]) -> None:
         """Take one event (fields: SEMANTICS, Trace events). It must not keep the invocation waiting."""
-        ...
 
 
 class Logger(Protocol):
@@ -200,16 +183,12 @@ class Logger(Protocol):
 
     def debug(self, message: str, **fields: object) -> None:
         """For who looks for a fault."""
-        ...
 
     def info(self, message: str, **fields: object) -> None:
         """What happens."""
-        ...
 
     def warn(self, message: str, **fields: object) -> None:
         """What somebody should look at."""
-        ...
 
     def error(self, message: str, **fields: object) -> None:
         """What somebody must look at."""
-        ...

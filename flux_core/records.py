@@ -32,7 +32,10 @@ The types `decide`, `pause`, `unpause`, `child`, `patch` and `snapref` of PROTOC
 
 from __future__ import annotations
 
-from typing import Any, Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
 
 SCHEMA: Final = 1
 

@@ -9,16 +9,18 @@ again (msgspec offers no way around its constructor, so the parts are set once m
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from flux_core.errors import DefinitionError
+from flux_core.tuples import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, TypeVar, overload
 
     _Way = tuple[Callable[[object], "Parts"], Callable[[object, object], object]]
 
-_T = TypeVar("_T", bound=type)
+    _T = TypeVar("_T", bound=type)
 
 
 class Parts(NamedTuple):
@@ -50,10 +52,12 @@ _by_class: dict[type, Rule] = {}
 _by_name: dict[str, Rule] = {}
 
 
-@overload
-def register_type(cls: _T, name: str | None = None) -> _T: ...
-@overload
-def register_type(cls: None = None, name: str | None = None) -> Callable[[_T], _T]: ...
+if TYPE_CHECKING:
+
+    @overload
+    def register_type(cls: _T, name: str | None = None) -> _T: ...
+    @overload
+    def register_type(cls: None = None, name: str | None = None) -> Callable[[_T], _T]: ...
 
 
 def register_type(cls: _T | None = None, name: str | None = None) -> _T | Callable[[_T], _T]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flux_core.context import history
 from flux_core.errors import WorkflowFailed
 from flux_core.state import BLOCKED, CANCELLED, FAILED, ROLLED_BACK, STUCK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flux_core.state import ErrorInfo, StepExecution, WorkflowState
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flux_core.errors import DefinitionError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import timedelta
 
 LONGEST = 365 * 24 * 3600.0
 """No wait, limit or delay is longer than a year (in seconds): beyond it, a slip of the unit is likelier than a wish."""
+
+
+_LARGEST_FACTOR = 1000
+_MOST_GROWTH = 64
 
 
 def seconds(value: float | timedelta, what: str) -> float:
@@ -39,14 +42,16 @@ class RetryPolicy:
         """`initial` and `maximum` are seconds or `timedelta`; `DefinitionError` if the figures make no back-off."""
         self.initial = seconds(initial, "RetryPolicy(initial=...)")
         self.maximum = seconds(maximum, "RetryPolicy(maximum=...)")
-        if type(factor) not in {int, float} or factor < 1:
-            message = f"RetryPolicy(factor=...) must be 1 or more, so that delays do not shrink; got {factor!r}"
+        if type(factor) not in {int, float} or not 1 <= factor <= _LARGEST_FACTOR:
+            message = (
+                f"RetryPolicy(factor=...) must be from 1 (delays do not shrink) to {_LARGEST_FACTOR}; got {factor!r}"
+            )
             raise DefinitionError(message)
         self.factor = float(factor)
         self.jitter = jitter
 
     def delay(self, retry: int, uniform: float) -> float:
         """Seconds before retry number `retry` (1 is the first); `uniform` in [0, 1) is the jitter's draw."""
-        exponent = min(retry - 1, 64)
+        exponent = min(retry - 1, _MOST_GROWTH)
         longest = min(self.initial * self.factor**exponent, self.maximum)
         return longest * uniform if self.jitter else longest

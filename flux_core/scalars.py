@@ -7,13 +7,14 @@ where such a value occurs. This module must not know containers, nor classes of 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from flux_core.registered import Refused
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import tzinfo
+    from typing import Any
 
 
 def _take_bytes(value: Any) -> object:

@@ -5,10 +5,10 @@ Times are milliseconds since the epoch. `machine.evolve` is the only writer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
+    from typing import Any, Final
 
 PENDING: Final = "pending"
 RUNNING: Final = "running"

@@ -6,8 +6,6 @@ so that a later step of the same invocation sees what a resumed one would see.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from flux_core.context import Context, Surroundings
 from flux_core.data import DataTracker
 from flux_core.directives import FAIL, NOT_DONE, Directive, Done, Verify
@@ -24,8 +22,10 @@ from flux_core.limits import call_within
 from flux_core.state import ErrorInfo
 from flux_core.values import encode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from flux_core.actions import EvaluateCondition, Probe, RunStep
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger

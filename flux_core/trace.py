@@ -6,18 +6,16 @@ in the order the original engine emits them, plus ours; `docs/semantics.md` list
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final
-
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.context import Context, Surroundings
 from flux_core.data import Data
 from flux_core.errors import DefinitionError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import IO
+    from typing import IO, Any, Final
 
     from flux_core.ports import Clock, InstanceRef, Logger, TraceSink
     from flux_core.records import Record
@@ -61,6 +59,8 @@ class JsonFileTraceSink:
         """Write one line and flush it."""
         if self._file is None:
             self._file = self._open()
+        import json
+
         self._file.write(json.dumps(event, default=str, separators=(",", ":")) + "\n")
         self._file.flush()
 

@@ -11,18 +11,18 @@ before and after the round trip mean that nothing was lost. Everything else take
 
 from __future__ import annotations
 
-import json
-import json.encoder
 import sys
 from marshal import dumps as _marshal
-from typing import TYPE_CHECKING, Any, cast
 
 from flux_core import scalars
 from flux_core.errors import CorruptRecord, Unserialisable
+from flux_core.jsontext import chunks, parse, quote, scan, sorted_chunks, write
 from flux_core.registered import Refused, kind_of, register_type, rule_named, rule_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
 __all__ = ["DEPTH_LIMIT", "SCALARS", "Encoded", "canonical", "decode", "decode_tree", "encode", "register_type"]
 
@@ -57,7 +57,7 @@ def encode(value: Any, where: str) -> Encoded:
     """
     kind = type(value)
     if kind is str:
-        return Encoded(_quote(value), value)
+        return Encoded(quote(value), value)
     if kind is dict or kind is list:
         plain = _plain(value)
         if plain is not None:
@@ -70,7 +70,7 @@ def encode(value: Any, where: str) -> Encoded:
         return Encoded("null", None)
     elif kind is bool:
         return Encoded("true" if value else "false", value)
-    text = _join(_chunks(_tree(value, where, ordered=False), 0))
+    text = write(_tree(value, where, ordered=False))
     return Encoded(text, decode(text))
 
 
@@ -87,12 +87,7 @@ def canonical(value: object, where: str = "the input") -> str:
 def decode(text: str) -> object:
     """The value of a JSON text that `encode` made. Raises CorruptRecord for anything else."""
     try:
-        try:
-            tree, end = _scan(text, 0)
-        except StopIteration:
-            tree, end = None, -1
-        if end != len(text):
-            tree = _decoder.decode(text)  # white space around, or an error with its place
+        tree = parse(text)
     except (ValueError, RecursionError) as error:
         raise CorruptRecord(
             f"a stored value is not JSON: {error}. The record is damaged or of another writer."
@@ -114,45 +109,17 @@ def decode_tree(obj: object) -> object:
 # --- the fast path ----------------------------------------------------------------------------------
 
 
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _writer(*, ordered: bool) -> Callable[[Any, int], Iterable[str]]:
-    """Make a function from a value to pieces of its text: the C encoder, or where there is none (PyPy) json's own."""
-    slow = json.JSONEncoder(
-        ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=ordered, separators=(",", ":")
-    )
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return lambda value, _level: (slow.encode(value),)
-    # Without markers a circular value ends in RecursionError, and the exact path then says where.
-    skip_keys = allow_nan = False
-    chunks: Callable[[Any, int], Iterable[str]] = make(
-        None, slow.default, _quote, None, ":", ",", ordered, skip_keys, allow_nan
-    )
-    return chunks
-
-
-_quote = json.encoder.encode_basestring
-_join = "".join
-_chunks = _writer(ordered=False)
-_sorted_chunks = _writer(ordered=True)
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]  # since Python 2.6
-
-
 def _sorted_text(tree: object) -> str:
-    return _join(_sorted_chunks(tree, 0))
+    return "".join(sorted_chunks(tree, 0))
 
 
 def _plain(value: Any) -> Encoded | None:
     """Encode a list or dict of JSON types; None if it holds anything else, which the exact path sorts out."""
     try:
-        text = _join(_chunks(value, 0))
+        text = "".join(chunks(value, 0))
         if '"$' in text and ('{"$' in text or ',"$' in text):  # perhaps a key that looks like a tag
             return None
-        decoded = _scan(text, 0)[0]
+        decoded = scan(text, 0)[0]
         if _marshal(value, 2) != _marshal(decoded, 2):
             return None
     except Exception:  # noqa: BLE001 -- a subclass of dict or int runs its own code; the exact path refuses it
@@ -253,17 +220,17 @@ class _Tagger:
             for key, part in value.items():
                 out[key] = self.tree(part)
         except Refused as refused:
-            refused.path.append(f".{key}" if key.isidentifier() else f"[{_quote(key)}]")
+            refused.path.append(f".{key}" if key.isidentifier() else f"[{quote(key)}]")
             raise
         return out
 
-    def mapping(self, value: dict[object, object]) -> object:
+    def mapping(self, value: dict[Any, object]) -> object:
         escape = False
         for key in value:
             if type(key) is not str:
                 return {"$map": self._pairs(value)}
             escape = escape or key[:1] == "$"
-        tree = self._fields(cast("dict[str, object]", value))
+        tree = self._fields(value)
         return {"$esc": tree} if escape else tree
 
     def _pairs(self, value: dict[object, object]) -> list[list[object]]:

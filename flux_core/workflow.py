@@ -6,16 +6,16 @@ whole and freezes it. Messages of `DefinitionError` say what to change.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
-
 from flux_core.directives import Verify
 from flux_core.errors import DefinitionError, UnknownStep
 from flux_core.names import check_step_name, check_workflow_name
 from flux_core.retry import RetryPolicy, seconds
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import timedelta
+    from typing import Any, Final, Literal, overload
 
     from flux_core.context import Context
     from flux_core.validation import Validator
@@ -87,9 +87,9 @@ def compensation(
     return Compensation(
         handler,
         _checked_retries(where, retries),
-        _checked_timeout(where, timeout),
+        checked_timeout(where, timeout),
         _checked_on_unknown(where, on_unknown),
-        retry,
+        checked_retry(where, retry),
     )
 
 
@@ -285,12 +285,14 @@ class WorkflowBuilder:
         self._types = (*self._types, model)
         return self
 
-    @overload
-    def step(self, name: Handler) -> Handler: ...
-    @overload
-    def step(self, name: str, handler: Handler, **options: Any) -> WorkflowBuilder: ...
-    @overload
-    def step(self, name: str, handler: None = None, **options: Any) -> Callable[[Handler], Handler]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def step(self, name: Handler) -> Handler: ...
+        @overload
+        def step(self, name: str, handler: Handler, **options: Any) -> WorkflowBuilder: ...
+        @overload
+        def step(self, name: str, handler: None = None, **options: Any) -> Callable[[Handler], Handler]: ...
 
     def step(self, name: str | Handler, handler: Handler | None = None, **options: Any) -> Any:
         """Add a step: `.step("name", handler, **options)`, or as decorator `@w.step` and `@w.step("name", ...)`.
@@ -301,12 +303,14 @@ class WorkflowBuilder:
         """
         return self._add(name, handler, commit=False, options=options)
 
-    @overload
-    def commit(self, name: Handler) -> Handler: ...
-    @overload
-    def commit(self, name: str, handler: Handler, **options: Any) -> WorkflowBuilder: ...
-    @overload
-    def commit(self, name: str, handler: None = None, **options: Any) -> Callable[[Handler], Handler]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def commit(self, name: Handler) -> Handler: ...
+        @overload
+        def commit(self, name: str, handler: Handler, **options: Any) -> WorkflowBuilder: ...
+        @overload
+        def commit(self, name: str, handler: None = None, **options: Any) -> Callable[[Handler], Handler]: ...
 
     def commit(self, name: str | Handler, handler: Handler | None = None, **options: Any) -> Any:
         """Add a step with a side effect: its intent is durable before it runs, its success is never run again.
@@ -400,9 +404,9 @@ def create_workflow(
     if type(version) is not str or not version:
         message = f'{where}: version must be a non-empty string such as "1"; got {version!r}'
         raise DefinitionError(message)
-    checked = _checked_retry(where, retry)
+    checked = checked_retry(where, retry)
     return WorkflowBuilder(
-        name, version, _checked_retries(where, retries), _checked_timeout(where, step_timeout), checked, tuple(types)
+        name, version, _checked_retries(where, retries), checked_timeout(where, step_timeout), checked, tuple(types)
     )
 
 
@@ -429,11 +433,11 @@ def _checked_options(where: str, options: dict[str, Any], *, commit: bool) -> di
         undo = compensation(undo)
     checked: dict[str, Any] = {
         "retries": _checked_retries(where, options.get("retries")),
-        "timeout": _checked_timeout(where, options.get("timeout")),
+        "timeout": checked_timeout(where, options.get("timeout")),
         "when": when,
         "compensate": undo,
         "give_up_on": _checked_exceptions(where, options.get("give_up_on", ())),
-        "retry": _checked_retry(where, options.get("retry")),
+        "retry": checked_retry(where, options.get("retry")),
     }
     if commit:
         idempotent = options.get("idempotent", False)
@@ -454,7 +458,8 @@ def _checked_retries(where: str, retries: object) -> int | None:
     return retries
 
 
-def _checked_timeout(where: str, timeout: Duration | None) -> float | None:
+def checked_timeout(where: str, timeout: Duration | None) -> float | None:
+    """The time limit of an attempt in seconds, None for none; `DefinitionError` for one that no platform can keep."""
     if timeout is None:
         return None
     limit = seconds(timeout, f"{where}: timeout")
@@ -490,7 +495,8 @@ def _checked_exceptions(where: str, types: object) -> tuple[type[BaseException],
     return tuple(listed)
 
 
-def _checked_retry(where: str, retry: object) -> RetryPolicy | None:
+def checked_retry(where: str, retry: object) -> RetryPolicy | None:
+    """`retry`, or `DefinitionError` if it is no policy."""
     if retry is None or isinstance(retry, RetryPolicy):
         return retry
     message = f"{where}: retry must be a RetryPolicy(...); got {retry!r}"

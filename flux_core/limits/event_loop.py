@@ -17,15 +17,16 @@ from _thread import TIMEOUT_MAX, allocate_lock
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from time import monotonic
-from typing import TYPE_CHECKING, Final
 
 from flux_core.limits.kept_loop import Attempt, KeptLoop
 from flux_core.limits.lateness import drop, outlasted
 from flux_core.limits.main_thread import SignalTaken
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
+    from typing import Final
 
     from flux_core.limits.main_thread import IntervalTimer
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 from _thread import allocate_lock
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Final
 
 from flux_core.errors import StepFault
 from flux_core.limits.lateness import drop, outlasted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable
     from contextvars import Context
+    from typing import Final
 
 GRACE: Final = 0.1
 """Seconds a cancelled task has for cleaning up before it is disowned."""

@@ -26,15 +26,17 @@ from __future__ import annotations
 
 import _signal as signals  # type: ignore[import-not-found]  # the plain functions: `signal` converts every value to an enum
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeVar
 
 from flux_core.limits.lateness import drop, outlasted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import Final, TypeVar
 
-A = TypeVar("A")
+    A = TypeVar("A")
+
 
 AGAIN: Final = 0.05
 """Seconds after which a cut that the handler swallowed is raised again."""

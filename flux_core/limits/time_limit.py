@@ -17,18 +17,19 @@ import os
 from _thread import get_ident
 from time import monotonic
 from types import CoroutineType
-from typing import TYPE_CHECKING, Final, TypeVar
 
 from flux_core.limits.main_thread import AVAILABLE, IntervalTimer, SignalTaken
 from flux_core.limits.worker_thread import Workers
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import TypeGuard
+    from typing import Final, TypeGuard, TypeVar
 
     from flux_core.limits.event_loop import Loops
 
-A = TypeVar("A")
+    A = TypeVar("A")
+
 
 _NEVER: Final = float("inf")
 _CO_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE: the code of an `async def`

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from _thread import TIMEOUT_MAX, allocate_lock
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Final, TypeVar
 
 from flux_core.limits.lateness import drop, outlasted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final, TypeVar
 
-A = TypeVar("A")
+    A = TypeVar("A")
+
 
 SPARE: Final = 16
 """So many idle threads are kept; a burst of more ends those that find no place."""

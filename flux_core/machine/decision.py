@@ -5,8 +5,6 @@ It changes neither its workflow nor its state. Rules are numbered as in PROTOCOL
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, assert_never
-
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.actions import (
@@ -45,7 +43,10 @@ from flux_core.records import Record
 from flux_core.state import ErrorInfo, Lease
 from flux_core.workflow import UNDO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final, Never, NoReturn
+
     from flux_core.ports import Mail
     from flux_core.retry import RetryPolicy
     from flux_core.state import Kept, OpenWait, WorkflowState
@@ -90,7 +91,7 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
             body = {"why": "input_rejected", "p": event.path, "d": detail}
             return Decision(FINISH, Record(r.STUCK, state.epoch, now, body, (s.STUCK, None)))
         case TimeRanOut():
-            return Decision(HAND_OVER, Record(r.YIELD, state.epoch, now, {}, (state.status, now)))
+            return _hand_over(state, event, now)
         case CancelRequested():
             body = {"why": event.why, "by": event.by}
             # The owner's lease has an entry in the due index already; an instance without owner needs one now.
@@ -104,7 +105,12 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
             due = None if status in s.TERMINAL else now
             return Decision(PROCEED, Record(r.RESOLVE, state.epoch, now, body, (status, due)))
         case _:
-            assert_never(event)
+            return _never(event)
+
+
+def _never(event: Never) -> NoReturn:
+    message = f"there is no rule for {event!r}"
+    raise AssertionError(message)
 
 
 def start(workflow: WorkflowDefinition, input_: object, input_hash: str, lease: Lease, now: int) -> Record:
@@ -185,7 +191,7 @@ def _claim(state: WorkflowState, lease: Lease, now: int) -> Decision:
     deaths = state.deaths + 1 if state.owned else state.deaths
     status = s.ROLLING_BACK if state.undoing else s.RUNNING
     epoch = state.epoch + 1
-    claim = Record(r.CLAIM, epoch, now, _term(lease), (status, lease.end(now) + _pause(deaths)))
+    claim = Record(r.CLAIM, epoch, now, _term(lease), (status, lease.end(now)))
     if deaths < MOST_DEATHS:
         return Decision(PROCEED, claim)
     at = state.names[state.cursor] if state.cursor < len(state.names) else None
@@ -223,6 +229,12 @@ def _advance(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> De
         step = workflow.by_path[key.removesuffix(UNDO)]
         return _unknown(state, step, intent.attempt, _DIED, 0.0, None, now, undo=intent.undo, again_at_once=True)
     if state.undoing:
+        for key in state.doubts:
+            if not key.endswith(UNDO):
+                # A cancel came while the next attempt of a commit was due: what became of the last one comes first.
+                step = workflow.by_path[key]
+                attempt = state.steps[key].attempt
+                return _unknown(state, step, attempt, _DIED, 0.0, None, now, undo=False, again_at_once=True)
         return _undo_next(workflow, state, now)
     steps = workflow.steps
     if state.cursor >= len(steps):
@@ -255,6 +267,11 @@ def _begin(
     if _key(step.path, undo=undo) in state.doubts:
         body["u"] = 1
     return Decision(RunStep(step, attempt, undo=undo, held=True), Record(r.INTENT, state.epoch, now, body))
+
+
+def _undoable(workflow: WorkflowDefinition, state: WorkflowState) -> bool:
+    """Whether something took effect that a compensator can undo, kept by a retry or not."""
+    return any(workflow.by_path[path].compensate is not None for path in (*state.completed, *state.kept))
 
 
 def _key(path: str, *, undo: bool) -> str:
@@ -348,6 +365,25 @@ def _retries(step: StepDefinition, *, undo: bool) -> int:
     return retries or 0
 
 
+def _hand_over(state: WorkflowState, event: TimeRanOut, now: int) -> Decision:
+    released = Record(r.YIELD, state.epoch, now, {}, (state.status, now))
+    tried = event.after
+    if tried is None:
+        return Decision(HAND_OVER, released)
+    # The attempt that failed before the pause is put on record: it counts, and its intent is not left open.
+    failed = _retry_wait(tried.path, tried.attempt - 1, tried.error, now, undo=tried.undo, unresolved=tried.unresolved)
+    return Decision(HAND_OVER, Record(r.RETRY_WAIT, state.epoch, now, failed), released)
+
+
+def _retry_wait(path: str, attempt: int, error: ErrorInfo, due: int, *, undo: bool, unresolved: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"p": path, "a": attempt, "e": error.to_tree(), "due": due}
+    if undo:
+        body["undo"] = 1
+    if unresolved:
+        body["u"] = 1
+    return body
+
+
 def _try_again(
     state: WorkflowState,
     step: StepDefinition,
@@ -364,11 +400,7 @@ def _try_again(
     unresolved = unknown or _key(step.path, undo=undo) in state.doubts
     if delay <= step.inline_backoff and (remaining is None or delay < remaining):
         return Decision(BackOff(step.path, attempt + 1, delay, error, undo=undo, unresolved=unresolved))
-    body: dict[str, Any] = {"p": step.path, "a": attempt, "e": error.to_tree(), "due": now + round(delay * 1000)}
-    if undo:
-        body["undo"] = 1
-    if unresolved:
-        body["u"] = 1
+    body = _retry_wait(step.path, attempt, error, now + round(delay * 1000), undo=undo, unresolved=unresolved)
     return Decision(PROCEED, Record(r.RETRY_WAIT, state.epoch, now, body))
 
 
@@ -396,7 +428,7 @@ def _give_up(
     body: dict[str, Any] = {"p": step.path, "a": attempt, "ms": run_ms, "e": error.to_tree()}
     if undo:
         return Decision(PROCEED, Record(r.COMP, state.epoch, now, body))
-    if not state.undoing and any(workflow.by_path[path].compensate is not None for path in state.completed):
+    if not state.undoing and _undoable(workflow, state):
         body["rb"] = 1
     return Decision(PROCEED, Record(r.STEP, state.epoch, now, body))
 
@@ -513,7 +545,7 @@ def _mail_read(workflow: WorkflowDefinition, state: WorkflowState, event: MailRe
 
 def _no_signal(workflow: WorkflowDefinition, state: WorkflowState, path: str, error: ErrorInfo, now: int) -> Decision:
     body: dict[str, Any] = {"p": path, "e": error.to_tree()}
-    if any(workflow.by_path[done].compensate is not None for done in state.completed):
+    if _undoable(workflow, state):
         body["rb"] = 1
     return Decision(PROCEED, Record(r.TIMEOUT, state.epoch, now, body))
 

@@ -6,15 +6,15 @@ record), so callers hand it only a state they own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.state import ErrorInfo, Kept, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
 from flux_core.workflow import UNDO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
     from flux_core.ports import InstanceRef
     from flux_core.records import Record
@@ -150,9 +150,26 @@ def _fail(state: WorkflowState, step: StepExecution, record: Record, body: dict[
     step.waiting_for = ()
     if not state.undoing:
         state.failure = error
-        state.undoing = True
+        _turn_back(state)
         if "rb" in body:
             state.status = s.ROLLING_BACK
+
+
+def _turn_back(state: WorkflowState) -> None:
+    """From here on the instance is undone: what a retry kept for later has taken effect too."""
+    state.undoing = True
+    for path in state.names if state.kept else ():
+        kept = state.kept.get(path)
+        if kept is None:
+            continue
+        step = _of(state, path)
+        step.status, step.output, step.attempt = kept.how, kept.output, kept.attempt
+        state.data.update(kept.set)
+        for key in kept.unset:
+            state.data.pop(key, None)
+        if kept.how == s.COMPLETED:
+            state.completed[path] = None
+    state.kept.clear()
 
 
 def _skipped(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -285,7 +302,7 @@ def _cancelreq(state: WorkflowState, record: Record, body: dict[str, Any]) -> No
     if state.undoing:
         return
     state.cancel = [body.get("why")]
-    state.undoing = True
+    _turn_back(state)
     state.status = s.ROLLING_BACK
     state.error = None
     state.retry_at.clear()

@@ -5,8 +5,6 @@ Pure like all of the machine: the log is an argument, because data as it was bef
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.errors import Refused
@@ -14,8 +12,10 @@ from flux_core.machine.evolution import evolve
 from flux_core.state import WorkflowState
 from flux_core.workflow import UNDO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from flux_core.events import RetryRequested, StepResolved
     from flux_core.records import Record
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 def retrial(workflow: WorkflowDefinition, state: WorkflowState, event: RetryRequested) -> dict[str, Any]:
     """The body of a `retry` record; `Refused` if the step cannot be the next to run (PROTOCOL rule 17)."""
     workflow.step(event.path)
+    _fits(workflow, state, "retry_step")
     _settled(state, event.path, "retry_step")
     forced = event.path if event.force else None
     body = _reopening(state, event.path, event.log, workflow, "retry_step", forced)
@@ -36,6 +37,7 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
     path = event.path
     workflow.step(path)
     verb = "complete_step" if event.how == s.COMPLETED else "skip_step"
+    _fits(workflow, state, verb)
     body: dict[str, Any] = {"p": path, "h": event.how, "by": event.by, "why": event.why}
     step = state.steps.get(path)
     if step is not None and (step.status == s.COMPENSATION_FAILED or path + UNDO in state.intents):
@@ -59,13 +61,23 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
         body |= _reopening(state, path, event.log, workflow, verb, None)
         body["kept"][path] = [event.how, event.output, {}, [], 1]
         return body, s.RUNNING
-    if state.undoing and path not in state.intents:
+    if state.undoing and path not in state.intents and path not in state.doubts:
         message = (
             f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: the workflow is being undone, and step "
             f"{path!r} has no attempt of unknown outcome"
         )
         raise Refused(message)
     return body, s.ROLLING_BACK if state.undoing else s.RUNNING
+
+
+def _fits(workflow: WorkflowDefinition, state: WorkflowState, verb: str) -> None:
+    """A definition whose steps have changed cannot say what of this instance to keep or to undo."""
+    if state.fingerprint != workflow.fingerprint:
+        message = (
+            f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: its definition has changed since it "
+            f"started (it has {', '.join(state.names)}); use the definition it was started with"
+        )
+        raise Refused(message)
 
 
 def _settled(state: WorkflowState, path: str, verb: str) -> None:
@@ -129,6 +141,8 @@ def _history(
             step = replay.steps.get(path)
             if step is None or step.status == s.PENDING:
                 before = dict(replay.data)
+        if path in body.get("reset", ()):
+            before = None
         if record.type == r.STEP and "e" not in body:
             last[body["p"]] = body
         evolve(replay, record)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from flux_core import state as s
 from flux_core.errors import Refused
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from flux_core.state import WorkflowState
 
 ALLOWED: Final = "allowed"
