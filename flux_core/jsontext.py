@@ -84,13 +84,14 @@ def write(value: object) -> str:
 
 
 def parse(text: str) -> Any:
-    """The value of a whole text. `ValueError`, or `RecursionError` for one nested too deeply, if it is not JSON."""
+    """The value of a whole text, white space around it or not. `ValueError`, or `RecursionError` for one nested too deeply, if it is not JSON."""
+    bare = text.strip(" \t\n\r")
     try:
-        value, end = scan(text, 0)
+        value, end = scan(bare, 0)
     except StopIteration as stop:
         message = f"no JSON value at character {stop.value}"
         raise ValueError(message) from None
-    if end != len(text):
+    if end != len(bare):
         message = f"something follows the JSON value at character {end}"
         raise ValueError(message)
     return value
