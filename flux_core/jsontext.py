@@ -84,7 +84,10 @@ def write(value: object) -> str:
 
 
 def parse(text: str) -> Any:
-    """The value of a whole text, white space around it or not. `ValueError`, or `RecursionError` for one nested too deeply, if it is not JSON."""
+    """The value of a whole text, white space around it or not.
+
+    `ValueError` if it is not JSON, `RecursionError` if it is nested too deeply.
+    """
     bare = text.strip(" \t\n\r")
     try:
         value, end = scan(bare, 0)
