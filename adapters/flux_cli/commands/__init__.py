@@ -1,0 +1,1 @@
+"""One command a module. A new one is written beside the others and named in `flux_cli.program`."""
