@@ -8,6 +8,7 @@ import pytest
 
 from flux_core import FluxEngine, InstanceRef, MemoryStorage
 from flux_core.codec import decode_record
+from flux_core.testing import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,34 +19,8 @@ if TYPE_CHECKING:
 TENANT = "default"
 
 
-class TestClock:
-    """Time as an argument: `advance` moves it, and so does sleeping in it."""
-
-    __test__ = False
-    virtual = True
-
-    def __init__(self) -> None:
-        self.ms = 1_700_000_000_000
-        self.slept: list[float] = []
-
-    def now(self) -> int:
-        return self.ms
-
-    def monotonic(self) -> float:
-        return self.ms / 1000
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.advance(seconds)
-
-    def advance(self, seconds: float) -> None:
-        self.ms += round(seconds * 1000)
-
-
-class TestEntropy:
+class Draws:
     """Tokens that count, and a jitter that a test can set."""
-
-    __test__ = False
 
     def __init__(self) -> None:
         self.jitter = 0.5
@@ -104,8 +79,8 @@ class Lab:
     """One store, one clock, and as many engines (processes) over them as a test wants."""
 
     def __init__(self) -> None:
-        self.clock = TestClock()
-        self.entropy = TestEntropy()
+        self.clock = VirtualClock()
+        self.entropy = Draws()
         self.storage = MemoryStorage()
         self.events = Events()
         self.log = Lines()

@@ -247,7 +247,7 @@ class TestAWrongDefinition:
 
     @pytest.mark.parametrize("timeout", [0, True, -1, float("nan"), "30"])
     def test_with_an_impossible_default_timeout_is_refused_by_the_engine(self, timeout: Any) -> None:
-        with pytest.raises(DefinitionError, match="default_timeout must be"):
+        with pytest.raises(DefinitionError, match=r"default_timeout=\.\.\.\): timeout must be"):
             FluxEngine(default_timeout=timeout)
 
     def test_with_a_default_timeout_no_platform_can_keep_is_refused_by_the_engine(self) -> None:
