@@ -7,7 +7,7 @@ fails any more), and judges. The engine is not changed, except that time limits 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from flux_core import FluxEngine, MemoryStorage, NonRetryable, RetryPolicy, compensation, create_workflow, episode
@@ -70,6 +70,10 @@ class Setting(NamedTuple):
     """Whether time may also stop shortly before the end of a lease."""
     inline: float = 2.0
     """The engine's `inline_backoff`."""
+    deadline: float | None = None
+    """Seconds that every invocation of the play may take; every attempt then has a limit of 10 s."""
+    work: float = 0.0
+    """Seconds that every effect takes."""
     snapshots: bool = False
     """Write snapshots at every opportunity."""
     store: Callable[[], MemoryStorage] = MemoryStorage
@@ -155,7 +159,7 @@ class World:
         def body(task: Task) -> object:
             engine = self._engine(task)
             definition = definition_of(self.setting.steps)
-            return _VERBS[verb](engine, definition, *args)
+            return _VERBS[verb](engine, definition, self.setting.deadline, *args)
 
         return body
 
@@ -165,7 +169,7 @@ class World:
         return FluxEngine(
             Store(task, self.perform, at_once),  # type: ignore[arg-type]
             workflows=[definition_of(self.setting.steps)],
-            default_timeout=None,
+            default_timeout=None if self.setting.deadline is None else 10,
             retry=_RETRY,
             inline_backoff=self.setting.inline,
             lease=_LEASE,
@@ -222,6 +226,7 @@ class World:
         if step.kind in {"wait", "sleep"} and not undo:
             return sleep(step.timeout or 0) if step.kind == "sleep" else wait("go", timeout=step.timeout)
         verdict = self._before_effect(task, path, undo=undo)
+        self.clock.time += round(self.setting.work * 1000)
         if verdict == "fail":
             raise ValueError("declined")
         if verdict == "fatal":
@@ -285,7 +290,8 @@ class World:
             elif verb == "pass":
                 self.clock.time = self._next_time() or self.clock.time
             else:
-                _quiet(-3 - number, self._verb(verb, tuple(args))).run(self)
+                with suppress(Refused):
+                    _quiet(-3 - number, self._verb(verb, tuple(args))).run(self)
         self._judge()
 
     def _play(self, schedule: Schedule) -> bool:
@@ -575,15 +581,15 @@ def _declare(builder: Any, step: Step) -> None:
 
 
 _VERBS: dict[str, Callable[..., object]] = {
-    "execute": lambda engine, wf: engine.execute(wf, {"x": 1}, id="i"),
-    "signal": lambda engine, wf, dedupe: engine.signal(wf, "i", "go", "payload", dedupe_id=dedupe),
-    "cancel": lambda engine, wf: engine.cancel(wf, "i"),
-    "retry": lambda engine, wf, step, *force: engine.retry_step(wf, "i", step, force=bool(force)),
-    "resume": lambda engine, wf: engine.resume(wf, "i"),
-    "wake": lambda engine, wf: engine.wake(wf, "i"),
-    "recover": lambda engine, wf: engine.recover(),
-    "complete": lambda engine, wf, step: engine.complete_step(wf, "i", step, "by hand"),
-    "skip": lambda engine, wf, step: engine.skip_step(wf, "i", step),
+    "execute": lambda engine, wf, end: engine.execute(wf, {"x": 1}, id="i", deadline=end),
+    "signal": lambda engine, wf, end, dedupe: engine.signal(wf, "i", "go", "payload", dedupe_id=dedupe, deadline=end),
+    "cancel": lambda engine, wf, end: engine.cancel(wf, "i", deadline=end),
+    "retry": lambda engine, wf, end, step, *force: engine.retry_step(wf, "i", step, force=bool(force), deadline=end),
+    "resume": lambda engine, wf, end: engine.resume(wf, "i", deadline=end),
+    "wake": lambda engine, wf, end: engine.wake(wf, "i", deadline=end),
+    "recover": lambda engine, wf, end: engine.recover(deadline=end),
+    "complete": lambda engine, wf, end, step: engine.complete_step(wf, "i", step, "by hand", deadline=end),
+    "skip": lambda engine, wf, end, step: engine.skip_step(wf, "i", step, deadline=end),
 }
 
 
