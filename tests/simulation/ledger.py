@@ -52,15 +52,17 @@ class Ledger:
         """k of the idempotency key."""
         self.wrote: dict[str, object] = {}
         """What the latest success of a path put into `ctx.data[path]`."""
-        self.commits: dict[tuple[str, int, int], int] = {}
-        """Effects of a commit by path, k and attempt."""
-        self.effects: dict[tuple[str, int], int] = {}
+        self.commits: dict[tuple[str, int, int, int], int] = {}
+        """Effects of a commit by path, k, generation (who retries by hand has looked) and attempt."""
+        self.effects: dict[tuple[str, int, int], int] = {}
         self.provider: dict[str, object] = {}
         """What the other side has on its books, by idempotency key."""
         self.late: dict[tuple[int, int], int] = {}
         """How many effects an invocation began after it was superseded, by task and epoch."""
         self.excuses = 0
         """Deaths, lost leases, silent stores, unknown outcomes: what may lead to a quarantine."""
+        self.pause = 0
+        """By how many ms the latest claim's deaths put off the next: an entry may be late by that after progress."""
         self.books = 0
         """A hash of all effects, whatever their order."""
 
@@ -88,6 +90,7 @@ class Ledger:
             return
         if record.type in {r.START, r.CLAIM}:
             self.owner = record.by
+            self.pause = takeover_at(state) - state.lease_until
         if header is not None and (header.status, header.seq) != (state.status, seq):
             self.fail("header", f"it says {header.status}/{header.seq}, the log {state.status}/{seq} ({record.type})")
 
@@ -200,6 +203,10 @@ class Ledger:
     def _resolved(self, path: str, body: dict[str, Any]) -> None:
         if "reset" in body:
             self._reset(body)
+            self.wrote.pop(path, None)
+            if body["h"] == s.COMPLETED:
+                self._stand(path)
+                self.kept[path] = None
             return
         if "undo" in body:
             self.standing.pop(path, None)
@@ -262,10 +269,12 @@ class Ledger:
         if undo or self.steps[path].kind != "commit":
             return
         k = self.key.get(path, 0)
-        once = self.commits[path, k, attempt] = self.commits.get((path, k, attempt), 0) + 1
+        generation = self.state.generation
+        place = path, k, generation, attempt
+        once = self.commits[place] = self.commits.get(place, 0) + 1
         if once > 1:
             self.fail("I3", f"attempt {attempt} of commit {path!r} took effect {once} times")
-        total = self.effects[path, k] = self.effects.get((path, k), 0) + 1
+        total = self.effects[path, k, generation] = self.effects.get((path, k, generation), 0) + 1
         if total > 1 and self.steps[path].policy == "quarantine":
             self.fail("I3", f"commit {path!r}, which quarantines, took effect {total} times")
 
@@ -288,7 +297,7 @@ class Ledger:
         if state.seq < 0 or state.terminal or state.status == s.STUCK:
             return None
         if state.owned:
-            return takeover_at(state)
+            return max(takeover_at(state), state.lease_until + self.pause)
         if state.status == s.SUSPENDED or (state.undoing and state.retry_at):
             return timer(state)
         return now

@@ -18,7 +18,7 @@ from flux_core.directives import NOT_DONE, Done, sleep, verify, wait
 from flux_core.errors import Refused, StorageUnavailable, Unknown, UnknownInstance
 from flux_core.keys import mail_id
 from flux_core.load import load
-from flux_core.machine import fold
+from flux_core.machine import fold, takeover_at
 from flux_core.ports import InstanceRef, Mail
 from flux_core.result import FluxResult
 from flux_core.workflow import WorkflowDefinition
@@ -394,7 +394,7 @@ class World:
         header = self.storage.header(REF)
         times = [] if header is None or header.due is None else [header.due]
         if state.owned:
-            end = self.ledger.true_due(now) or 0
+            end = takeover_at(state)
             times.append(end)
             if self.setting.near:
                 times.append(end - round(_LEASE * 100))
@@ -454,9 +454,9 @@ class World:
             ledger.fail("L4", "it stays owned")
         if self._unread():
             ledger.fail("L1", f"acknowledged mail {self._unread()} is not received by the open wait")
-        if "cancel" in verbs and state.cancel is None and not state.terminal and state.status != s.STUCK:
-            if not verbs & {"retry", "resume", "complete", "skip"}:
-                ledger.fail("L3", f"an acknowledged cancel left it {state.status}")
+        opened = {spec[0] for spec in self.setting.tasks} & {"retry", "resume", "complete", "skip"}
+        if "cancel" in verbs and not opened and not state.terminal and state.status != s.STUCK:
+            ledger.fail("L3", f"an acknowledged cancel left it {state.status}")
         if encode_state(load(self.storage, REF).state) != encode_state(state):
             ledger.fail("I13", "what is loaded is not the fold of the log")
 
