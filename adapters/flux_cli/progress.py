@@ -98,4 +98,6 @@ class PlainLines:
         if monotonic() >= self._next:
             self._next = monotonic() + _EVERY
             shown = ", ".join(f"{status} {n}" for status, n in self._counts.most_common())
-            self._console.print(f"{self._counts.total()}{self._of} lines: {shown}", markup=False, highlight=False)
+            self._console.print(
+                f"{self._counts.total()}{self._of} lines: {shown}", markup=False, highlight=False, soft_wrap=True
+            )

@@ -1,0 +1,213 @@
+"""Runs several invocations of the real engine as one deterministic program: who goes next is a choice.
+
+Each invocation is a greenlet. It stops *before* every storage call, every effect of a handler and every pause, and
+goes on when the schedule says so: the call happens, or does not and the caller is told that the store did not answer
+(`drop`), or happens and he is told so all the same (`lost`), or the invocation dies there (`kill`). Nothing happens
+between a call's effect and the next stop but computing, so a death after a call is a death before the next stop.
+
+It must not know what a workflow is; `world` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, Protocol
+
+from greenlet import getcurrent, greenlet
+
+from flux_core.errors import StorageUnavailable
+
+
+class Killed(BaseException):
+    """The platform ended the invocation here. No code may catch it and go on."""
+
+
+class Stop(NamedTuple):
+    """Where an invocation stands: before a storage call, an effect, or a pause."""
+
+    kind: str
+    """`call`, `effect` or `sleep`."""
+    name: str
+    """The method of the store, or the step's path."""
+    writes: bool
+
+
+class Choice(NamedTuple):
+    """One thing that may happen next."""
+
+    verb: str
+    """go, kill, drop, lost, fail, unknown: what happens to the task at its stop; `time`: the clock moves."""
+    task: int
+    """Its place among the tasks; -1 for `time`."""
+
+
+class Schedule(Protocol):
+    """Where the choices come from."""
+
+    def choose(self, options: list[Choice], state: Callable[[], Hashable]) -> int | None:
+        """The place of the chosen one among `options`; None ends the run here, since its future is known."""
+        ...
+
+
+class Task:
+    """One invocation: what it was asked, where it stands, what came of it."""
+
+    __slots__ = ("body", "digest", "dirty", "error", "fiber", "haunting", "index", "name", "result", "status", "stop")
+
+    def __init__(self, index: int, name: str, body: Callable[[Task], object]) -> None:
+        self.index = index
+        self.name = name
+        self.body = body
+        self.fiber: greenlet | None = None
+        self.status = "new"
+        """new, parked, returned, raised, killed."""
+        self.stop: Stop | None = None
+        self.result: object = None
+        self.error: BaseException | None = None
+        self.digest = 0
+        """The hash of everything it has been told: two runs with equal digests are at the same point with equal locals."""
+        self.haunting: list[Stop] = []
+        """What it tried to do after its death."""
+        self.dirty = False
+        """Whether it has changed anything since it could last have been killed (else killing it again shows nothing new)."""
+
+    @property
+    def alive(self) -> bool:
+        return self.status in {"new", "parked"}
+
+    def park(self, stop: Stop) -> str:
+        """From inside: wait for the schedule's word."""
+        if self.status == "killed":
+            self.haunting.append(stop)
+            raise Killed
+        self.stop = stop
+        self.status = "parked"
+        verdict: str = getcurrent().parent.switch()
+        return verdict
+
+    def hear(self, *what: Hashable) -> None:
+        """From inside: it has learned `what`."""
+        self.digest = hash((self.digest, what))
+
+    def start(self) -> None:
+        """Run up to the first stop."""
+        self.fiber = greenlet(self._run)
+        self.fiber.switch()
+
+    def go(self, verdict: str) -> None:
+        """Run from this stop to the next."""
+        assert self.fiber is not None
+        self.fiber.switch(verdict)
+
+    def kill(self) -> None:
+        """End it here. Whatever its `finally` blocks try to do with the store finds it dead."""
+        if self.status == "parked":
+            assert self.fiber is not None
+            self.status = "killed"
+            self.fiber.throw(Killed)
+        self.status = "killed"
+
+    def _run(self) -> None:
+        try:
+            self.result = self.body(self)
+            end = "returned"
+        except Killed as error:
+            self.error, end = error, "killed"
+        except Exception as error:  # noqa: BLE001 -- what a verb raises is its outcome, judged by the world
+            self.error, end = error, "raised"
+        if self.status != "killed":
+            self.status = end
+        self.stop = None
+
+
+_WRITES = frozenset({"append", "put_mail", "settle", "nudge", "put_snapshot", "purge"})
+
+
+class Store:
+    """A `WorkflowStorage` as one task sees it: it stops before every call."""
+
+    ephemeral = True
+
+    def __init__(self, task: Task, perform: Callable[[Task, str, tuple[Any, ...]], Any], at_once: frozenset[str]) -> None:
+        self._task = task
+        self._perform = perform
+        self._at_once = at_once
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            return self._call(name, args)
+
+        self.__dict__[name] = call
+        return call
+
+    def _call(self, name: str, args: tuple[Any, ...]) -> Any:
+        task = self._task
+        if name in self._at_once:
+            return self._perform(task, name, args)
+        writes = name in _WRITES
+        verdict = task.park(Stop("call", name, writes))
+        if verdict == "drop":
+            task.hear("drop")
+            raise StorageUnavailable("the store did not answer")
+        result = self._perform(task, name, args)
+        if writes:
+            task.dirty = True
+        if verdict == "lost":
+            task.hear("lost")
+            raise StorageUnavailable("the store's answer was lost")
+        return result
+
+
+class Exhaustive:
+    """Depth-first over all choices, by running again; a state seen before is not entered twice."""
+
+    def __init__(self, most: int = 200_000) -> None:
+        self._path: list[tuple[int, int]] = []
+        self._depth = 0
+        self._seen: set[Hashable] = set()
+        self._most = most
+        self.schedules = 0
+        self.pruned = 0
+        self.complete = False
+
+    @property
+    def states(self) -> int:
+        return len(self._seen)
+
+    def runs(self) -> Any:
+        """One item a schedule, until all were run."""
+        while self.schedules < self._most:
+            self._depth = 0
+            self.schedules += 1
+            yield self
+            while self._path and self._path[-1][0] + 1 == self._path[-1][1]:
+                self._path.pop()
+            if not self._path:
+                self.complete = True
+                return
+            taken, width = self._path.pop()
+            self._path.append((taken + 1, width))
+
+    def choose(self, options: list[Choice], state: Callable[[], Hashable]) -> int | None:
+        if self._depth < len(self._path):
+            taken = self._path[self._depth][0]
+            self._depth += 1
+            return taken
+        key = state()
+        if key in self._seen:
+            self.pruned += 1
+            return None
+        self._seen.add(key)
+        self._path.append((0, len(options)))
+        self._depth += 1
+        return 0
+
+
+class Scripted:
+    """The choices of a list, by number or by `(verb, task name)`; then the first that is there."""
+
+    def __init__(self, taken: list[int]) -> None:
+        self._taken = iter(taken)
+
+    def choose(self, options: list[Choice], state: Callable[[], Hashable]) -> int | None:
+        return min(next(self._taken, 0), len(options) - 1)
