@@ -106,10 +106,11 @@ class StepSkipped:
 class ConditionHeld:
     """A commit's condition held: its intent may be written."""
 
-    __slots__ = ("path",)
+    __slots__ = ("attempt", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, attempt: int) -> None:
         self.path = path
+        self.attempt = attempt
 
 
 class Probed:

@@ -123,7 +123,8 @@ class Attempts:
         """A commit's condition, before its intent."""
         step = action.step
         ctx = self._context(step, action.attempt)
-        self._tell_start(step, ctx)
+        if self._started != step.path:
+            self._tell_start(step, ctx)
         begun = self._clock.monotonic()
         try:
             assert step.when is not None  # noqa: S101 -- the machine asks only where there is a condition
@@ -131,7 +132,7 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 -- raising is a step failure
             return self._failure(action, self._since(begun), error, ctx, effect=False)
         self.tracker.restore()
-        return ConditionHeld(step.path) if holds else StepSkipped(step.path, self._since(begun))
+        return ConditionHeld(step.path, action.attempt) if holds else StepSkipped(step.path, self._since(begun))
 
     def probe(self, action: Probe) -> Probed:
         """What the user's probe says of an attempt of unknown outcome. Whatever is no answer means unknown."""

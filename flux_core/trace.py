@@ -199,15 +199,19 @@ def _step(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
         t.call("step_error", step.name, w.context, s.ErrorInfo.of(body["e"]))
         _failing(t, w)
     elif "w" in body:
-        t.emit("step:suspend", w.ref, step, status=s.SUSPENDED, meta={"signals": body["w"][0]}, duration=seconds)
+        t.emit("step:suspend", w.ref, step, status=s.SUSPENDED, meta=_awaited(body["w"][0]), duration=seconds)
     else:
         t.emit("step:complete", w.ref, step, status=s.COMPLETED, retries=entry.retries, duration=seconds)
         t.call("step_complete", step.name, w.context, entry.output)
 
 
+def _awaited(signals: list[str]) -> dict[str, object]:
+    return {"signal": signals[0], "signals": signals} if signals else {}
+
+
 def _failing(t: Telemetry, w: Watched) -> None:
     if w.state.cancel is None:
-        t.emit("workflow:rollback_start", w.ref, status=s.ROLLING_BACK)
+        t.emit("workflow:rollback_start", w.ref, status=s.ROLLING_BACK, error=str(w.state.failure))
 
 
 def _skipped(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
@@ -237,7 +241,8 @@ def _retry_wait(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
 
 def _received(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     step = w.workflow.by_path[body["p"]]
-    t.emit("signal:received", w.ref, step, status=s.COMPLETED, meta={"signal": body["m"].partition("/")[0]})
+    payload = {} if body.get("o") is None else {"input": body["o"]}
+    t.emit("signal:received", w.ref, step, status=s.SUSPENDED, meta={"signal": body["m"].partition("/")[0]}, **payload)
 
 
 def _timed_out(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
         case ConditionHeld():
             if state.undoing:
                 return _advance(workflow, state, now)
-            return _begin(state, workflow.by_path[event.path], 1, now, held=True)
+            return _begin(state, workflow.by_path[event.path], event.attempt, now, held=True)
         case BackedOff():
             return _backed_off(workflow, state, event, now)
         case Probed():
@@ -259,7 +259,7 @@ def _begin(
 ) -> Decision:
     if not step.commit and not undo:
         return Decision(RunStep(step, attempt))
-    if step.when is not None and not undo and not held and attempt == 1:
+    if step.when is not None and not undo and not held and step.path not in state.doubts:
         return Decision(EvaluateCondition(step, attempt))
     body: dict[str, Any] = {"p": step.path, "a": attempt}
     if undo:
@@ -492,7 +492,8 @@ def _backed_off(workflow: WorkflowDefinition, state: WorkflowState, event: Backe
             return _quarantine(state, step, event.error, now, undo=undo)
         if not event.unresolved:
             return _give_up(workflow, state, step, event.attempt - 1, event.error, 0, now, undo=undo)
-    decision = _begin(state, step, event.attempt, now, undo=undo, held=True)
+    # The condition is asked before every attempt, but not while an earlier one may have taken effect.
+    decision = _begin(state, step, event.attempt, now, undo=undo, held=event.unresolved)
     if event.unresolved and decision.records:
         decision.records[0].body["u"] = 1
     return decision
