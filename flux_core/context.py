@@ -90,16 +90,24 @@ def _copy(value: Any) -> object:
 class Context:
     """The argument of every handler, condition, compensator and probe."""
 
-    __slots__ = ("_around", "_data", "_ends", "_step", "_undo", "attempt", "touched_input", "written")
+    __slots__ = ("_around", "_data", "_recorded", "_step", "_undo", "attempt", "ends", "touched_input", "written")
 
     def __init__(
-        self, around: Surroundings, step: StepDefinition | None, attempt: int, data: Data, *, undo: bool = False
+        self,
+        around: Surroundings,
+        step: StepDefinition | None,
+        attempt: int,
+        recorded: dict[str, object],
+        undo: bool = False,  # noqa: FBT001, FBT002 -- made for every attempt: a keyword costs
     ) -> None:
+        """`recorded` is the data as the records say; a copy of it is made when it is first asked for."""
         self._around: Surroundings | None = around
         self._step = step
-        self._data: Any = data
+        self._recorded = recorded
+        self._data: Any = None
         self._undo = undo
-        self._ends: float | None = None
+        self.ends: float | None = None
+        """When the attempt is cut, by the monotonic clock."""
         self.attempt = attempt
         """1 for the first attempt of the step."""
         self.touched_input = False
@@ -147,8 +155,10 @@ class Context:
     @property
     def data(self) -> Any:
         """The instance's data: a dictionary whose keys are also attributes. A successful attempt's writes are kept."""
-        self._live()
-        self.written = True
+        if self._around is None or not self.written:
+            self._live()
+            self.written = True
+            self._data = Data(self._recorded)
         return self._data
 
     @data.setter
@@ -205,15 +215,10 @@ class Context:
         around = self._live()
         return StepLog(around.logger, around.ref, self.step, self.attempt)
 
-    def limit(self, begun: float, seconds: float | None) -> None:
-        """The attempt began at `begun` of the monotonic clock and ends `seconds` later at the latest."""
-        if seconds is not None:
-            self._ends = begun + seconds
-
     def remaining(self) -> float | None:
         """Seconds until the attempt is cut; None if it has no limit."""
         around = self._live()
-        return None if self._ends is None else max(0.0, self._ends - around.clock.monotonic())
+        return None if self.ends is None else max(0.0, self.ends - around.clock.monotonic())
 
     def __repr__(self) -> str:
         name = None if self._step is None else self._step.path

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+_marshal = marshal.dumps
 _TAKEN = frozenset(dir(dict))
 _MISSING = object()
 
@@ -110,24 +111,37 @@ class DataTracker:
         changed: dict[str, object] = {}
         texts: list[str] = []
         kept = 0
-        for key, value in _items(data, step):
+        if not isinstance(data, dict):
+            raise Unserialisable(
+                f'step "{step}": ctx.data was replaced by a value of type {type(data).__name__}; it has to stay a dict.'
+            )
+        for key, value in data.items():
             old = values.get(key, _MISSING)
-            if value is old and type(value) in SCALARS:
+            kind = type(value)
+            if value is old and kind in SCALARS:
                 kept += 1
                 continue
             known = prints.get(key)
             if known.__class__ is bytes:
                 try:
-                    if marshal.dumps(value, 4) == known:
+                    if _marshal(value, 4) == known:
                         kept += 1
                         continue
                 except ValueError:
                     pass  # a foreign type: the encoder below knows or refuses it
-            _check_key(key, step)
-            encoded = encode(value, f'step "{step}": ctx.data[{_quote(key)}]')
+            if type(key) is not str:
+                raise _not_a_key(key, step)
+            if kind is int or kind is str or kind is bool:  # of these, equal values have equal texts
+                if kind is type(old) and value == old:
+                    kept += 1
+                    continue
+                encoded, same = encode(value, step), False
+            else:
+                encoded = encode(value, f'step "{step}": ctx.data[{_quote(key)}]')
+                same = old is not _MISSING and self._equals(key, old, encoded)
             if old is not _MISSING:
                 kept += 1
-                if self._equals(key, old, encoded):
+                if same:
                     if value is old:  # equal, yet perhaps not the same inside: [a, a] is not [a, copy of a]
                         self._record(key, encoded.value, into=values)
                     continue
@@ -147,8 +161,14 @@ class DataTracker:
         for key in unset:
             self.values.pop(key, None)
             self._prints.pop(key, None)
+        values, prints = self.values, self._prints
         for key, value in set.items():
-            self._record(key, value, into=self.values)
+            if type(value) in SCALARS:
+                values[key] = value
+                if key in prints:
+                    del prints[key]
+            else:
+                self._record(key, value, into=values)
 
     def restore(self) -> None:
         """Replace every container by a fresh copy of what was recorded.
@@ -187,20 +207,11 @@ class DataTracker:
             return False
 
 
-def _items(data: object, step: str) -> Iterable[tuple[str, Any]]:
-    if isinstance(data, dict):
-        return data.items()
-    raise Unserialisable(
-        f'step "{step}": ctx.data was replaced by a value of type {type(data).__name__}; it has to stay a dict.'
+def _not_a_key(key: object, step: str) -> Unserialisable:
+    return Unserialisable(
+        f'step "{step}": ctx.data has a key of type {type(key).__name__}; its keys have to be '
+        'strings. Keep other keys one level down: ctx.data["name"] = {...}.'
     )
-
-
-def _check_key(key: object, step: str) -> None:
-    if type(key) is not str:
-        raise Unserialisable(
-            f'step "{step}": ctx.data has a key of type {type(key).__name__}; its keys have to be '
-            'strings. Keep other keys one level down: ctx.data["name"] = {...}.'
-        )
 
 
 def _holds_bytes(value: Any) -> bool:

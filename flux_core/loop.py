@@ -39,7 +39,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flux_core.actions import Decision
     from flux_core.deadline import Deadline
     from flux_core.events import Event
     from flux_core.load import Loaded
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
     from flux_core.records import Record
     from flux_core.workflow import WorkflowDefinition
 
+_CALLS = (RunStep, EvaluateCondition, Probe)  # a union written in place would be made anew every time
+_NO_VALUES: dict[str, object] = {}
 _RESERVE = 0.2
 """The part of a lease that has to be left when a step starts; else it is renewed first."""
 
@@ -167,17 +168,18 @@ class _Run:
     def _advance(self, event: Event, swept: int | None) -> None:
         definition, episode, now = self._definition, self.episode, self._clock.now
         state = episode.state
+        reserve = self._lease.ms / 1000 * _RESERVE
         while True:
             decision = decide(definition, state, event, now())
-            action = decision.action
-            if isinstance(action, RunStep | EvaluateCondition | Probe):
-                if not self._is_time_for(action):
+            action, records = decision.action, decision.records
+            if isinstance(action, _CALLS):
+                if self._end is not None and not self._is_time_for(action, self._end):
                     event = TimeRanOut(event if isinstance(event, BackedOff) else None)
                     continue
-                if episode.lease_left() < self._lease.ms / 1000 * _RESERVE and not episode.renew():
+                if episode.lease_left() < reserve and not episode.renew():
                     continue
-            written = self._record(decision)
-            if written < len(decision.records):
+            written = self._record(records) if records else 0
+            if written < len(records):
                 # A control record came first. Work that is done is decided again, and so recorded after it.
                 if written:
                     event = ADVANCED
@@ -206,26 +208,24 @@ class _Run:
                 case Finish():
                     return
 
-    def _record(self, decision: Decision) -> int:
+    def _record(self, records: tuple[Record, ...]) -> int:
         """How many of the decision's records were written before a control record came in the way."""
-        episode = self.episode
-        for written, record in enumerate(decision.records):
+        episode, attempts = self.episode, self._attempts
+        for written, record in enumerate(records):
             if not episode.append(record):
                 return written
             body = record.body
-            if self._attempts is not None and ("set" in body or "del" in body):
-                self._attempts.tracker.apply(body.get("set", {}), body.get("del", ()))
+            if attempts is not None and ("set" in body or "del" in body):
+                attempts.tracker.apply(body.get("set", _NO_VALUES), body.get("del", ()))
             elif record.type == CLAIM:
                 episode.save_snapshot()
-        return len(decision.records)
+        return len(records)
 
     # --- calling handlers ---------------------------------------------------------------------------------
 
-    def _is_time_for(self, action: RunStep | EvaluateCondition | Probe) -> bool:
+    def _is_time_for(self, action: RunStep | EvaluateCondition | Probe, end: Deadline) -> bool:
         """PROTOCOL rule 15: whether enough is left of the invocation."""
-        end, step = self._end, action.step
-        if end is None:
-            return True
+        step = action.step
         timeout = step.time_limit(undo=action.undo)
         observed = self._observed.get(step.path, 0.0)
         effect = step.commit or action.undo
@@ -254,7 +254,7 @@ class _Run:
     def _outcome(self, attempts: Attempts, action: RunStep | EvaluateCondition | Probe) -> Event:
         if isinstance(action, RunStep):
             event = attempts.run(action)
-            if self._end is not None and isinstance(event, StepSucceeded | StepFailed):
+            if self._end is not None and isinstance(event, (StepSucceeded, StepFailed)):
                 seconds = event.run_ms / 1000
                 self._observed[event.path] = max(seconds, self._observed.get(event.path, 0.0))
             return event

@@ -93,25 +93,27 @@ class Attempts:
             handler = step.compensate.handler
         elif self._started != step.path:
             self._tell_start(step, ctx)
-        begun = self._clock.monotonic()
+        monotonic = self._clock.monotonic
+        begun = monotonic()
         try:
-            limit = self._limit(timeout)
-            ctx.limit(begun, limit)
+            limit = timeout if self._budget is None else self._limit(timeout)
+            if limit is not None:
+                ctx.ends = begun + limit
             if step.when is not None and not undo and not action.held and not call_within(step.when, ctx, limit):
                 self.tracker.restore()
                 return StepSkipped(step.path, self._since(begun))
             value = call_within(handler, ctx, limit)
-            run_ms = self._since(begun)
-            directive = None
-            if isinstance(value, Directive):
-                directive, value = value, None
-                if undo:
-                    return self._failure(action, run_ms, _no_directive(step), ctx)
-                _check_default(directive)
-            output = output_text = None
-            if value is not None and not undo:
-                encoded = encode(value, f"step {step.name!r}: the output")
-                output, output_text = encoded.value, encoded.text
+            run_ms = round((monotonic() - begun) * 1000, 3)
+            output = output_text = directive = None
+            if value is not None:
+                if isinstance(value, Directive):
+                    if undo:
+                        return self._failure(action, run_ms, _no_directive(step), ctx)
+                    directive = value
+                    _check_default(directive)
+                elif not undo:
+                    encoded = encode(value, f"step {step.name!r}: the output")
+                    output, output_text = encoded.value, encoded.text
             delta = self.tracker.delta(ctx.data, step.name) if ctx.written else None
             if ctx.touched_input:
                 self._check_input(step)
@@ -170,7 +172,7 @@ class Attempts:
         )  # fmt: skip
 
     def _context(self, step: StepDefinition, attempt: int, *, undo: bool = False) -> Context:
-        ctx = Context(self._around, step, attempt, self.tracker.working_copy(), undo=undo)
+        ctx = Context(self._around, step, attempt, self.tracker.values, undo)
         if self._watched is not None:
             self._watched.context = ctx
         return ctx

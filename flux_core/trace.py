@@ -9,7 +9,6 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.context import Context, Surroundings
-from flux_core.data import Data
 from flux_core.errors import DefinitionError
 
 TYPE_CHECKING = False
@@ -175,7 +174,7 @@ class Watched:
     def workflow_context(self, clock: Clock, logger: Logger) -> Context:
         """A context without a step, for the hooks of the workflow."""
         around = self.around or Surroundings(self.ref, self.state, self.state.input, clock, logger)
-        return Context(around, None, 0, Data(self.state.data))
+        return Context(around, None, 0, self.state.data)
 
 
 def _started(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:

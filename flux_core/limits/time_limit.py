@@ -95,7 +95,7 @@ def call_within(handler: Callable[[A], object], argument: A, seconds: float | No
             value = _on_a_worker(handler, argument, seconds)
     else:
         value = _on_a_worker(handler, argument, seconds)
-    return _awaited(value, seconds, deadline) if _awaitable(value) else value
+    return _awaited(value, seconds, deadline) if value is not None and _awaitable(value) else value
 
 
 def release() -> None:

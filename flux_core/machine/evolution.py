@@ -78,7 +78,8 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         step = steps[path] = StepExecution(path)
     step.attempt = body["a"]
     run_ms = step.run_ms = body["ms"]
-    step.started_ms = record.at - int(run_ms)
+    at = record.at
+    step.started_ms = at - int(run_ms)
     changed = body.get("set")
     if changed is not None:
         state.data.update(changed)
@@ -95,7 +96,7 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         step.waiting_for = tuple(signals)
         state.waits[path] = OpenWait(step.waiting_for, due, default)
     else:
-        _complete(state, step, record.at, body.get("o"))
+        _complete(state, step, at, body.get("o"))
         if state.kept:
             state.kept.pop(path, None)
 
