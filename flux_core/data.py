@@ -88,11 +88,15 @@ class DataTracker:
     counts too, so equal prints prove that nothing changed, while for unequal ones the JSON text decides.
     """
 
-    __slots__ = ("_prints", "values")
+    __slots__ = ("_fresh", "_prints", "_texts", "values")
 
     def __init__(self, values: dict[str, object]) -> None:
         self.values = values
         self._prints: dict[str, bytes | str] = {}
+        self._fresh: dict[str, Encoded] = {}
+        """What the last `delta` found changed, until `apply` takes it over."""
+        self._texts: dict[str, str] = {}
+        """The JSON text of containers, where it is known."""
         for key, value in values.items():
             self._record(key, value)
 
@@ -109,6 +113,8 @@ class DataTracker:
         values = self.values
         prints = self._prints
         changed: dict[str, object] = {}
+        fresh: dict[str, Encoded] = {}
+        self._fresh = fresh
         texts: list[str] = []
         kept = 0
         if not isinstance(data, dict):
@@ -137,7 +143,7 @@ class DataTracker:
                     continue
                 encoded, same = encode(value, step), False
             else:
-                encoded = encode(value, f'step "{step}": ctx.data[{_quote(key)}]')
+                encoded = fresh[key] = encode(value, f'step "{step}": ctx.data[{_quote(key)}]')
                 same = old is not _MISSING and self._equals(key, old, encoded)
             if old is not _MISSING:
                 kept += 1
@@ -161,12 +167,14 @@ class DataTracker:
         for key in unset:
             self.values.pop(key, None)
             self._prints.pop(key, None)
+            self._texts.pop(key, None)
         values, prints = self.values, self._prints
         for key, value in set.items():
             if type(value) in SCALARS:
                 values[key] = value
                 if key in prints:
                     del prints[key]
+                    self._texts.pop(key, None)
             else:
                 self._record(key, value, into=values)
 
@@ -184,7 +192,14 @@ class DataTracker:
             into[key] = value
         if type(value) in SCALARS:
             self._prints.pop(key, None)
+            self._texts.pop(key, None)
             return
+        fresh = self._fresh.get(key)
+        text = fresh.text if fresh is not None and fresh.value is value else None
+        if text is not None and '"$' not in text:  # plain JSON: marshal knows it, and there are no bytes in it
+            self._prints[key], self._texts[key] = marshal.dumps(value, 4), text
+            return
+        self._texts.pop(key, None)
         try:
             known = marshal.dumps(value, 4)
         except ValueError:
@@ -195,6 +210,9 @@ class DataTracker:
             self._prints[key] = known
 
     def _equals(self, key: str, old: object, new: Encoded) -> bool:
+        text = self._texts.get(key)
+        if text is not None:
+            return text == new.text
         known = self._prints.get(key)
         if isinstance(known, str):
             return known == new.text
