@@ -107,7 +107,10 @@ class Episode:
             status, due = record.header
             created = state.created_at if seq else record.at
             header = Header(status, created, record.at, record.epoch, seq, due)
-        found = put_record(self.storage, self.ref, seq, raw, header)
+        try:
+            found = self.storage.append(self.ref, seq, raw, header)
+        except StorageUnavailable:
+            found = self.storage.append(self.ref, seq, raw, header)  # the nonce tells whether the first got through
         if found is not None:
             other = decode_record(found, self.ref, seq)
             if (other.by, other.counter) != (self.by, self._counter):

@@ -91,7 +91,7 @@ class Attempts:
         if undo:
             assert step.compensate is not None  # noqa: S101 -- the machine undoes only what can be undone
             handler = step.compensate.handler
-        elif self._started != step.path:
+        elif self._watched is not None and self._started != step.path:
             self._tell_start(step, ctx)
         monotonic = self._clock.monotonic
         begun = monotonic()

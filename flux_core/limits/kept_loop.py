@@ -69,12 +69,13 @@ class Attempt:
 class KeptLoop:
     """A loop with the attempts on it and one lazily set watchdog. Everything happens on the loop's own thread."""
 
-    __slots__ = ("attempts", "leaving", "loop", "served", "torn", "wake", "wake_at")
+    __slots__ = ("attempts", "leaving", "loop", "served", "task", "torn", "wake", "wake_at")
 
     def __init__(self, *, served: bool) -> None:
-        from asyncio import new_event_loop
+        from asyncio import Task, new_event_loop
 
         self.loop = new_event_loop()
+        self.task = Task
         self.served = served  # runs all the time on a thread of its own
         self.attempts: set[Attempt] = set()
         self.leaving = False
@@ -84,13 +85,11 @@ class KeptLoop:
 
     def begin(self, attempt: Attempt, context: Context | None = None) -> None:
         """Make a task of the attempt, unless its caller has gone in the meantime."""
-        from asyncio import Task
-
         if attempt.answered:
             drop(attempt.awaitable)
             return
         self.attempts.add(attempt)
-        attempt.task = Task(self._carry(attempt), loop=self.loop, context=context)
+        attempt.task = self.task(self._carry(attempt), loop=self.loop, context=context)
         if attempt.due < self.wake_at:
             self._set(attempt.due)
 

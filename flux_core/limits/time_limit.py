@@ -87,7 +87,9 @@ def call_within(handler: Callable[[A], object], argument: A, seconds: float | No
     if get_ident() == roads.main or roads.on_main():
         timer = roads.timer
         try:
-            if timer is None:
+            if roads.loops is not None and _is_coroutine_function(handler):
+                value = handler(argument)  # runs nothing of the handler yet
+            elif timer is None:
                 value = _on_a_worker(handler, argument, seconds)
             else:
                 value = timer.call(handler, argument, seconds, seconds)
@@ -108,10 +110,14 @@ def release() -> None:
 
 
 def _on_a_worker(handler: Callable[[A], object], argument: A, seconds: float) -> object:
-    code = getattr(handler, "__code__", None)
-    if getattr(code, "co_flags", 0) & _CO_COROUTINE:
+    if _is_coroutine_function(handler):
         return handler(argument)  # runs nothing of the handler yet
     return _roads.workers.call(handler, argument, seconds)
+
+
+def _is_coroutine_function(handler: object) -> bool:
+    code = getattr(handler, "__code__", None)
+    return bool(getattr(code, "co_flags", 0) & _CO_COROUTINE)
 
 
 def _awaitable(value: object) -> TypeGuard[Awaitable[object]]:

@@ -34,9 +34,9 @@ def evolve(state: WorkflowState, record: Record) -> None:
     state.seq += 1
     state.updated_at = record.at
     _EVOLVE[type_](state, record, record.body)
-    if type_ in r.RELEASING:
+    if type_ in _RELEASING:
         state.owned = False
-    elif type_ not in r.CONTROL:
+    elif type_ not in _CONTROL:
         lease = state.lease
         state.lease_until = record.at + lease.ms if lease.cap is None else lease.end(record.at)
 
@@ -128,6 +128,7 @@ def _skip(state: WorkflowState, step: StepExecution, at: int) -> None:
     _move_on(state)
 
 
+_RELEASING, _CONTROL = r.RELEASING, r.CONTROL
 _DONE = frozenset({s.COMPLETED, s.SKIPPED})
 
 
@@ -135,10 +136,8 @@ def _move_on(state: WorkflowState) -> None:
     names = state.names
     steps = state.steps
     cursor = state.cursor
-    while cursor < len(names):
-        step = steps.get(names[cursor])
-        if step is None or step.status not in _DONE:
-            break
+    end = len(names)
+    while cursor < end and (step := steps.get(names[cursor])) is not None and step.status in _DONE:
         cursor += 1
     state.cursor = cursor
 
