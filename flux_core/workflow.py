@@ -268,6 +268,7 @@ class WorkflowBuilder:
         self._types = types
         self._schema: object = None
         self._steps: list[StepDefinition] = []
+        self._names: set[str] = set()
         self._built: WorkflowDefinition | None = None
 
     def __repr__(self) -> str:
@@ -364,7 +365,7 @@ class WorkflowBuilder:
         self._open(f"{verb} {name!r}")
         check_step_name(self.name, name)
         where = f"workflow {self.name!r}, {verb} {name!r}"
-        if any(step.name == name for step in self._steps):
+        if name in self._names:
             message = f"{where}: a step of that name exists already; names are unique in a workflow, so rename one"
             raise DefinitionError(message)
         if not callable(handler):
@@ -376,6 +377,7 @@ class WorkflowBuilder:
         if checked["timeout"] is None:
             checked["timeout"] = self._timeout
         checked["retry"] = checked["retry"] or self._retry
+        self._names.add(name)
         self._steps.append(StepDefinition(name, handler, commit=commit, index=len(self._steps), **checked))
 
     def _open(self, what: str) -> None:
