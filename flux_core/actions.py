@@ -44,13 +44,17 @@ class EvaluateCondition:
 class Probe:
     """Ask what became of an attempt of unknown outcome."""
 
-    __slots__ = ("attempt", "error", "step", "undo")
+    __slots__ = ("attempt", "error", "retryable", "step", "undo")
 
-    def __init__(self, step: StepDefinition, attempt: int, error: ErrorInfo, *, undo: bool) -> None:
+    def __init__(
+        self, step: StepDefinition, attempt: int, error: ErrorInfo, *, undo: bool, retryable: bool = True
+    ) -> None:
         self.step = step
         self.attempt = attempt
         self.error = error
         self.undo = undo
+        self.retryable = retryable
+        """Whether the attempt may be repeated if it turns out that it had no effect."""
 
 
 class BackOff:

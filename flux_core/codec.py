@@ -9,7 +9,7 @@ from __future__ import annotations
 from flux_core.errors import CorruptRecord
 from flux_core.jsontext import parse
 from flux_core.jsontext import write as _json
-from flux_core.records import SCHEMA, START, Record
+from flux_core.records import SCHEMA, START, TYPES, Record
 from flux_core.state import ErrorInfo, Kept, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
 from flux_core.values import decode_tree, encode
 
@@ -67,7 +67,11 @@ def decode_record(raw: bytes, ref: InstanceRef, seq: int) -> Record:
         if b'"$' in raw:
             _untag(tree)
     except (KeyError, TypeError, ValueError) as error:
-        raise _corrupt(ref, f"record {seq}", f"its fields are not those of a record ({error!r})") from error
+        raise corrupt(ref, f"record {seq}", f"its fields are not those of a record ({error!r})") from error
+    if record.type not in TYPES:
+        raise corrupt(
+            ref, f"record {seq}", f"this kit knows no record of type {record.type!r}; perhaps a newer one does"
+        )
     return record
 
 
@@ -109,7 +113,7 @@ def decode_payload(raw: bytes, ref: InstanceRef, mail: str) -> object:
     """The payload of mail; `CorruptRecord` names it if it cannot be read."""
     tree = _tree(raw, ref, f"mail {mail}")
     if "o" not in tree:
-        raise _corrupt(ref, f"mail {mail}", "it has no payload")
+        raise corrupt(ref, f"mail {mail}", "it has no payload")
     return decode_tree(tree["o"])
 
 
@@ -180,7 +184,7 @@ def decode_state(raw: bytes, ref: InstanceRef, seq: int) -> WorkflowState:
     try:
         return _state(tree, ref, seq)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise _corrupt(ref, where, f"its fields are not those of a snapshot ({error!r})") from error
+        raise corrupt(ref, where, f"its fields are not those of a snapshot ({error!r})") from error
 
 
 def _state(tree: dict[str, Any], ref: InstanceRef, seq: int) -> WorkflowState:
@@ -216,7 +220,7 @@ def _tree(raw: bytes, ref: InstanceRef, where: str) -> dict[str, Any]:
         tree: dict[str, Any] = parse(raw.decode("utf-8", "surrogatepass"))
         version = tree["v"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _corrupt(ref, where, f"it is not JSON of the kit ({error})") from error
+        raise corrupt(ref, where, f"it is not JSON of the kit ({error})") from error
     if version != SCHEMA:
         message = (
             f"{where} of {ref.tenant}/{ref.workflow}/{ref.id} has schema version {version!r}, this kit reads {SCHEMA}; "
@@ -226,7 +230,8 @@ def _tree(raw: bytes, ref: InstanceRef, where: str) -> dict[str, Any]:
     return tree
 
 
-def _corrupt(ref: InstanceRef, where: str, what: str) -> CorruptRecord:
+def corrupt(ref: InstanceRef, where: str, what: str) -> CorruptRecord:
+    """The error for what is stored at `where` of an instance and cannot be read because of `what`."""
     return CorruptRecord(
         f"{where} of {ref.tenant}/{ref.workflow}/{ref.id} cannot be read: {what}; restore it from a backup or "
         f"remove the instance. Nothing was changed."
@@ -236,5 +241,5 @@ def _corrupt(ref: InstanceRef, where: str, what: str) -> CorruptRecord:
 def check_start(record: Record, ref: InstanceRef) -> Record:
     """`record`, which must be the first of a log."""
     if record.type != START:
-        raise _corrupt(ref, "record 0", f"it is of type {record.type!r}, not {START!r}")
+        raise corrupt(ref, "record 0", f"it is of type {record.type!r}, not {START!r}")
     return record

@@ -159,7 +159,11 @@ class FluxEngine:
         definition = self._workflow(workflow)
         ref = self._ref(definition, id)
         check_key("signal name", name)
-        body = encode_payload(payload)
+        try:
+            body = encode_payload(payload)
+        except Unserialisable as error:
+            message = f"signal {name!r} to workflow {definition.name!r}, id {id!r}: {error}"
+            raise InputInvalid(message) from error
         key = mail_id(self.entropy.token() if dedupe_id is None else dedupe_id)
         end = self._deadline(deadline)
         tail = self.storage.tail(ref)
@@ -249,7 +253,11 @@ class FluxEngine:
         deadline: DeadlineLike | None = None,
     ) -> FluxResult:
         """Put on record, by hand, that `step` (or its failed compensation) succeeded with `output`, and go on."""
-        value = encode_value(output, "the output").value
+        try:
+            value = encode_value(output, "the output").value
+        except Unserialisable as error:
+            message = f"complete_step of step {step!r}, id {id!r}: {error}"
+            raise InputInvalid(message) from error
         return self._resolve(workflow, id, step, s.COMPLETED, value, who, why, deadline)
 
     def skip_step(

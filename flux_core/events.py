@@ -116,7 +116,19 @@ class ConditionHeld:
 class Probed:
     """A probe answered. `verdict` is `done`, `not_done` or `unknown`."""
 
-    __slots__ = ("attempt", "delta", "error", "jitter", "output", "output_text", "path", "remaining", "undo", "verdict")
+    __slots__ = (
+        "attempt",
+        "delta",
+        "error",
+        "jitter",
+        "output",
+        "output_text",
+        "path",
+        "remaining",
+        "retryable",
+        "undo",
+        "verdict",
+    )
 
     def __init__(
         self,
@@ -130,6 +142,7 @@ class Probed:
         output_text: str | None = None,
         delta: Delta | None = None,
         *,
+        retryable: bool = True,
         undo: bool = False,
     ) -> None:
         self.path = path
@@ -142,6 +155,7 @@ class Probed:
         self.output = output
         self.output_text = output_text
         self.delta = delta
+        self.retryable = retryable
         self.undo = undo
 
 

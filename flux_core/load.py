@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flux_core.codec import check_start, decode_record, decode_state
+from flux_core.codec import check_start, corrupt, decode_record, decode_state
 from flux_core.errors import UnknownInstance
 from flux_core.machine import evolve
 from flux_core.state import WorkflowState
@@ -38,7 +38,10 @@ def load(storage: WorkflowStorage, ref: InstanceRef) -> Loaded:
         record = decode_record(raw, ref, state.seq + 1)
         if state.seq < 0:
             check_start(record, ref)
-        evolve(state, record)
+        try:
+            evolve(state, record)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise corrupt(ref, f"record {state.seq}", f"it does not fit what came before it ({error!r})") from error
     return Loaded(state, sum(map(len, raws)), snapshot_bytes)
 
 

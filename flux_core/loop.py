@@ -48,8 +48,11 @@ if TYPE_CHECKING:
 
 _CALLS = (RunStep, EvaluateCondition, Probe)  # a union written in place would be made anew every time
 _NO_VALUES: dict[str, object] = {}
-_RESERVE = 0.2
-"""The part of a lease that has to be left when a step starts; else it is renewed first."""
+_RESERVE = 0.6
+"""The part of a lease that has to be left when a step starts; else it is renewed first.
+
+A step that nobody watches lasts less than half a lease, and one that is watched is renewed after half.
+"""
 
 
 class EngineLoop:

@@ -9,13 +9,14 @@ start       `ver` version, `fp` fingerprint, `names` step names, `in` input, `ih
 claim       `l` lease ms, `dl` when the platform ends the invocation (ms since the epoch), if known
 renew       -
 step        `p` path, `a` attempt, `ms` duration, `o` output, `set`/`del` data delta; `w` [signals, due, default] if
-            the handler returned a directive; `e` error if the attempts have ended; `h` if kept by a retry
+            the handler returned a directive; `e` error if the attempts have ended, with `rb` if there is something
+            to undo; `h` if kept by a retry
 skipped     `p`, `ms`, `h` if kept by a retry
 intent      `p`, `a`, `undo` for a compensation, `u` if an earlier attempt's outcome is unknown
 comp        `p`, `a`, `ms`, `set`/`del`; `e` if the compensation failed
 retry_wait  `p`, `a`, `e`, `due`, `undo`, `u`: an attempt failed, the next is due then
 recv        `p`, `m` mail key, `o` payload
-timeout     `p`; `e` if the step fails by it
+timeout     `p`; `e` if the step fails by it, with `rb` if there is something to undo
 susp        -
 yield       `cut` path of a plain step that the invocation's deadline ended
 end         `s` status
@@ -58,14 +59,19 @@ CANCELREQ: Final = "cancelreq"
 RETRY: Final = "retry"
 RESOLVE: Final = "resolve"
 
+TYPES: Final = frozenset(
+    {
+        START, CLAIM, RENEW, STEP, SKIPPED, INTENT, COMP, RETRY_WAIT, RECV, TIMEOUT, SUSP, YIELD, END, STUCK, BLOCKED,
+        CANCELREQ, RETRY, RESOLVE,
+    }
+)  # fmt: skip
+"""What this version writes and reads."""
+
 CONTROL: Final = frozenset({CANCELREQ, RETRY, RESOLVE})
 """Appended by verbs, not by the owner, who absorbs them when he finds his slot taken (PROTOCOL rule 6)."""
 
 RELEASING: Final = frozenset({SUSP, YIELD, END, STUCK, BLOCKED})
 """After these nobody owns the instance."""
-
-OUTCOMES: Final = frozenset({STEP, SKIPPED, COMP, RETRY_WAIT})
-"""Work that is done: if its slot was taken by a control record it is recorded at the new tail."""
 
 
 class Record:

@@ -162,8 +162,18 @@ class Attempts:
             self.tracker.restore()
         jitter = self._entropy.uniform()
         return Probed(
-            step.path, action.attempt, verdict, jitter, self._spare(), error, output, text, delta, undo=undo
-        )  # fmt: skip
+            step.path,
+            action.attempt,
+            verdict,
+            jitter,
+            self._spare(),
+            error,
+            output,
+            text,
+            delta,
+            retryable=action.retryable,
+            undo=undo,
+        )
 
     def _log_probe(self, step: StepDefinition, raised: Exception) -> None:
         ref = self._around.ref

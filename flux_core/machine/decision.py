@@ -449,7 +449,7 @@ def _unknown(
     """An attempt is neither success nor failure: `on_unknown` decides (rule 9)."""
     policy: OnUnknown = step.compensate.on_unknown if undo and step.compensate is not None else step.on_unknown
     if isinstance(policy, Verify):
-        return Decision(Probe(step, attempt, error, undo=undo))
+        return Decision(Probe(step, attempt, error, undo=undo, retryable=retryable))
     for_nothing = state.undoing and not undo and step.compensate is None
     if policy == "quarantine" or for_nothing or not retryable or attempt > _retries(step, undo=undo):
         return _quarantine(state, step, error, now, undo=undo)
@@ -479,7 +479,8 @@ def _probed(workflow: WorkflowDefinition, state: WorkflowState, event: Probed, n
             event.path, event.attempt, 0, event.output, event.output_text, event.delta, undo=undo
         )  # fmt: skip
         return _succeeded(state, success, now)
-    if event.attempt <= _retries(step, undo=undo) and not (state.undoing and not undo):
+    again = event.retryable and event.attempt <= _retries(step, undo=undo) and not (state.undoing and not undo)
+    if again:
         return _try_again(state, step, event.attempt, event.error, event.jitter, event.remaining, now, undo=undo)
     return _give_up(workflow, state, step, event.attempt, event.error, 0, now, undo=undo)
 

@@ -305,6 +305,7 @@ def _cancelreq(state: WorkflowState, record: Record, body: dict[str, Any]) -> No
     _turn_back(state)
     state.status = s.ROLLING_BACK
     state.error = None
+    state.deaths = 0
     state.retry_at.clear()
 
 
