@@ -1,0 +1,54 @@
+"""The tables of the documents that are made from the code. `python -m tests.docs.tables` writes them anew.
+
+A table stands between `<!-- name: begin -->` and `<!-- name: end -->`; a test compares it with what this module makes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flux_core.machine import VERBS
+from flux_core.state import STATUSES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def verbs_table() -> str:
+    """What each verb does in each status, the statuses that behave alike in one column."""
+    columns: dict[tuple[str, ...], list[str]] = {}
+    for status in STATUSES:
+        columns.setdefault(tuple(VERBS[verb][status] for verb in VERBS), []).append(status)
+    head = ["", *(", ".join(statuses) for statuses in columns.values())]
+    rows = [[f"`{verb}`", *(cells[index] for cells in columns)] for index, verb in enumerate(VERBS)]
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TABLES: dict[tuple[str, str], Callable[[], str]] = {("semantics.md", "verbs"): verbs_table}
+"""Page and marker of each table, and what makes it."""
+
+
+def split(text: str, name: str) -> tuple[str, str, str]:
+    """What stands before, between and after the markers of the table `name`."""
+    before, begin, rest = text.partition(f"<!-- {name}: begin -->\n")
+    table, end, after = rest.partition(f"\n<!-- {name}: end -->")
+    if not begin or not end:
+        message = f"the page has no markers <!-- {name}: begin --> and <!-- {name}: end -->"
+        raise ValueError(message)
+    return before + begin, table, end + after
+
+
+def main() -> None:
+    """Write every table into its page."""
+    for (page, name), make in TABLES.items():
+        path = DOCS / page
+        before, _, after = split(path.read_text(encoding="utf-8"), name)
+        path.write_text(before + make() + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
