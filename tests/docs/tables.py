@@ -34,12 +34,12 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {("semantics.md", "verbs"): v
 
 def split(text: str, name: str) -> tuple[str, str, str]:
     """What stands before, between and after the markers of the table `name`."""
-    before, begin, rest = text.partition(f"<!-- {name}: begin -->\n")
-    table, end, after = rest.partition(f"\n<!-- {name}: end -->")
+    before, begin, rest = text.partition(f"<!-- {name}: begin -->")
+    table, end, after = rest.partition(f"<!-- {name}: end -->")
     if not begin or not end:
         message = f"the page has no markers <!-- {name}: begin --> and <!-- {name}: end -->"
         raise ValueError(message)
-    return before + begin, table, end + after
+    return before + begin, table.strip(), end + after
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     for (page, name), make in TABLES.items():
         path = DOCS / page
         before, _, after = split(path.read_text(encoding="utf-8"), name)
-        path.write_text(before + make() + after, encoding="utf-8")
+        path.write_text(f"{before}\n{make()}\n{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
