@@ -9,6 +9,8 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
+from flux_core import FluxEngine
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,8 +43,13 @@ def run_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[P
     def run(page: Path) -> dict[str, object]:
         document = parse(page, PythonCodeBlockParser())
         document.namespace["__name__"] = page.stem.replace("-", "_")
-        for example in document:
-            example.evaluate()
+        try:
+            for example in document:
+                example.evaluate()
+        finally:
+            for value in document.namespace.values():
+                if isinstance(value, FluxEngine):
+                    value.storage.close()
         return document.namespace
 
     return run

@@ -5,6 +5,7 @@ A table stands between `<!-- name: begin -->` and `<!-- name: end -->`; a test c
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from flux_core.state import STATUSES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 
 
 def verbs_table() -> str:
@@ -28,7 +30,36 @@ def verbs_table() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-TABLES: dict[tuple[str, str], Callable[[], str]] = {("semantics.md", "verbs"): verbs_table}
+def import_layers() -> str:
+    """The layers of flux_core as import-linter is told them; modules that are still to come are left out."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = [contract["layers"] for contract in contracts if contract["id"] == "core-order"]
+    lines = []
+    for layer in layers:
+        names = [name.strip(" ()") for name in layer.split("|")]
+        there = [name for name in names if (ROOT / "flux_core" / name).is_dir() or _module(name).exists()]
+        lines += ["    " + " | ".join(there)] if there else []
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def decision_pages() -> str:
+    """A line for each decision: its file and its title."""
+    pages = sorted(path for path in (DOCS / "decisions").glob("*.md") if path.name != "README.md")
+    titles = [page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for page in pages]
+    return "\n".join(f"- [{title}]({page.name})" for page, title in zip(pages, titles, strict=True))
+
+
+def _module(name: str) -> Path:
+    return ROOT / "flux_core" / f"{name}.py"
+
+
+TABLES: dict[tuple[str, str], Callable[[], str]] = {
+    ("semantics.md", "verbs"): verbs_table,
+    ("architecture.md", "layers"): import_layers,
+    ("decisions/README.md", "pages"): decision_pages,
+}
 """Page and marker of each table, and what makes it."""
 
 
@@ -39,7 +70,7 @@ def split(text: str, name: str) -> tuple[str, str, str]:
     if not begin or not end:
         message = f"the page has no markers <!-- {name}: begin --> and <!-- {name}: end -->"
         raise ValueError(message)
-    return before + begin, table.strip(), end + after
+    return before + begin, table.removeprefix("\n").removesuffix("\n"), end + after
 
 
 def main() -> None:

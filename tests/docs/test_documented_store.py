@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flux_core.testing import StoreContract
 from sybil.parsers.markdown import PythonCodeBlockParser
+
+from flux_core.testing import StoreContract
 from tests.docs.conftest import ROOT, parse
 
 _page = parse(ROOT / "docs" / "writing-a-store.md", PythonCodeBlockParser())
