@@ -30,9 +30,14 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def parse(page: Path, *parsers: CodeBlockParser) -> Document:
-    """The blocks of `page` that `parsers` look for."""
-    return Sybil(parsers=parsers, path=str(ROOT)).parse(page)
+def python_blocks(page: Path) -> Document:
+    """The Python blocks of `page`, ready to be run."""
+    return Sybil(parsers=[PythonCodeBlockParser()], path=str(ROOT)).parse(page)
+
+
+def bash_blocks(page: Path) -> Document:
+    """The bash blocks of `page`; nobody runs them."""
+    return Sybil(parsers=[CodeBlockParser(language="bash", evaluator=lambda _: None)], path=str(ROOT)).parse(page)
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def run_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[P
     monkeypatch.chdir(tmp_path)
 
     def run(page: Path) -> dict[str, object]:
-        document = parse(page, PythonCodeBlockParser())
+        document = python_blocks(page)
         document.namespace["__name__"] = page.stem.replace("-", "_")
         try:
             for example in document:

@@ -11,9 +11,8 @@ from functools import cache
 from importlib.util import find_spec
 
 import pytest
-from sybil.parsers.markdown import CodeBlockParser
 
-from tests.docs.conftest import ROOT, documents, name_of, parse
+from tests.docs.conftest import ROOT, bash_blocks, documents, name_of
 
 
 def commands() -> list[tuple[str, str]]:
@@ -21,7 +20,7 @@ def commands() -> list[tuple[str, str]]:
     return [
         (name_of(page), line)
         for page in documents()
-        for block in parse(page, CodeBlockParser(language="bash", evaluator=len))
+        for block in bash_blocks(page)
         for line in block.parsed.splitlines()
         if line.strip() and not line.startswith("#")
     ]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from sybil.parsers.markdown import PythonCodeBlockParser
-
 from flux_core.testing import StoreContract
-from tests.docs.conftest import ROOT, parse
+from tests.docs.conftest import ROOT, python_blocks
 
-_page = parse(ROOT / "docs" / "writing-a-store.md", PythonCodeBlockParser())
+_page = python_blocks(ROOT / "docs" / "writing-a-store.md")
 for _block in _page:
     _block.evaluate()
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from tests.docs.conftest import documents, name_of, parse
+from tests.docs.conftest import bash_blocks, documents, name_of, python_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +32,8 @@ def test_a_block_says_which_language_it_is(page: Path) -> None:
 def test_a_block_of_assertions_is_not_missed(page: Path) -> None:
     """What stands in a Python fence is what is run: as many blocks as fences."""
     text = page.read_text(encoding="utf-8")
-    assert len(list(parse(page, PythonCodeBlockParser()))) == text.count("```python\n")
-    assert len(list(parse(page, CodeBlockParser(language="bash", evaluator=len)))) == text.count("```bash\n")
+    assert len(list(python_blocks(page))) == text.count("```python\n")
+    assert len(list(bash_blocks(page))) == text.count("```bash\n")
 
 
 def test_a_wrong_assertion_in_a_page_is_noticed(
