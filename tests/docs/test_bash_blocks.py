@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -52,7 +53,9 @@ def problem(command: str) -> str | None:
                 return f"no subcommand {arguments[0]}"
             unknown = [word for word in arguments if word.startswith("--") and word not in shown]
             files = [word for word in arguments if word.endswith(".jsonl") and not (ROOT / word).is_file()]
-            return f"there is no {(unknown + files)[0]}" if unknown or files else None
+            if unknown or files:
+                return f"there is no {(unknown + files)[0]}"
+            return _id_field_problem(arguments)
         case "pip" if arguments[:1] == ["install"]:
             project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             extras = {extra for word in arguments for extra in re.findall(r"\[(.+)\]", word)}
@@ -62,6 +65,17 @@ def problem(command: str) -> str | None:
             return None if find_spec(arguments[1]) else f"no module {arguments[1]}"
         case _:
             return f"nothing is known of the command {name}"
+
+
+def _id_field_problem(arguments: list[str]) -> str | None:
+    if "--id-field" not in arguments:
+        return None
+    field = arguments[arguments.index("--id-field") + 1]
+    for word in arguments:
+        if word.endswith(".jsonl"):
+            first = (ROOT / word).read_text(encoding="utf-8").partition("\n")[0]
+            return None if field in json.loads(first) else f"{word} has no field {field}"
+    return None
 
 
 @pytest.mark.parametrize(("page", "command"), commands())
@@ -76,6 +90,7 @@ def test_a_command_in_a_page_exists(page: str, command: str) -> None:
         "flux fly",
         "flux run --no-such-option",
         "flux run --app a:b examples/no_such_file.jsonl",
+        "flux run --app a:b --id-field shoe_size examples/order_fulfilment/orders.jsonl",
         "pip install '.[no-such-extra]'",
         "python -m no_such_module",
         "rm -rf .",
