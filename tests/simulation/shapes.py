@@ -1,19 +1,12 @@
-"""One small workflow for every shape the core has, each with the verbs that drive it to its end.
-
-A shape is data: how its workflow is built over a `World`, and a script of verbs. It must not know of crashes; the
-driver in `test_crash_matrix` plays platform, sweeper and operator around it. Verbs are re-issued until they are
-acknowledged, so those that are not idempotent look first, as a person would.
-"""
+"""One small workflow for every shape the core has, each with the verbs that drive it to its end."""
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from flux_core import (
-    NOT_DONE,
     Done,
     NonRetryable,
     RetryPolicy,
@@ -26,188 +19,31 @@ from flux_core import (
     wait,
     wait_any,
 )
-from flux_core.keys import idempotency_key
-from flux_core.testing import Journal, VirtualClock
-from flux_core.testing.journal import RUN, UNDONE
+from tests.simulation.script import (
+    HOUR,
+    Shape,
+    World,
+    cancel,
+    execute,
+    force_again,
+    later,
+    repair,
+    resume,
+    retry_step,
+    retry_suspended,
+    settle,
+    signal,
+    skip_or_retry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flux_core import FluxEngine, FluxResult, WorkflowBuilder, WorkflowStorage
+    from flux_core import WorkflowBuilder
     from flux_core.context import Context
 
-    Verb = Callable[["World", FluxEngine, str], object]
-
-ID = "1"
-INPUT = {"order": 7, "lines": [{"sku": "a", "count": 2}]}
 AT_ONCE = RetryPolicy(initial=0.5, jitter=False)
-LATER = RetryPolicy(initial=300, maximum=3600, jitter=False)
-HOUR = 3600.0
-
-
-class World:
-    """Everything outside the engine: time, the other side of each effect, and what has gone wrong there so far."""
-
-    def __init__(self, store: WorkflowStorage) -> None:
-        self.clock = VirtualClock()
-        self.journal = Journal(store)
-        self.happened: dict[str, object] = {}
-        """Idempotency key -> what the other side answered: it does nothing twice for one key."""
-        self.repaired = False
-        self.meanwhile: Callable[[Callable[[FluxEngine], object]], object] = lambda act: None
-        """Has another invocation, which never crashes, act at this moment; the driver fills it in."""
-        self._asked: Counter[str] = Counter()
-
-    def effect(self, ctx: Context, answer: object = None, what: str = RUN) -> Any:
-        """Have the effect of this step (with "undo", of its compensation); a key that is known has none."""
-        effect = self.journal.note(ctx, what)
-        return self.happened.setdefault(effect.key, answer)
-
-    def first(self, name: str, times: int = 1) -> bool:
-        """Whether `name` is asked for the first time (or one of the first `times`)."""
-        self._asked[name] += 1
-        return self._asked[name] <= times
-
-    def undo(self, ctx: Context) -> None:
-        """The effect of a compensator."""
-        self.effect(ctx, what=UNDONE)
-
-    def probe(self, ctx: Context) -> object:
-        """Ask the other side what became of this key."""
-        key = ctx.idempotency_key
-        return Done(self.happened[key]) if key in self.happened else NOT_DONE
-
-
-def complete_or_retry(world: World, engine: FluxEngine, workflow: str, stuck: FluxResult) -> None:
-    """An operator who asks the other side: completed if it happened there, tried again if not."""
-    path, answer = look(world, stuck)
-    if answer is None:
-        engine.retry_step(workflow, stuck.id, path)
-    else:
-        engine.complete_step(workflow, stuck.id, path, answer[0], who="operator", why="the other side has it")
-
-
-def skip_or_retry(world: World, engine: FluxEngine, workflow: str, stuck: FluxResult) -> None:
-    """An operator who does without the result of what happened."""
-    path, answer = look(world, stuck)
-    if answer is None:
-        engine.retry_step(workflow, stuck.id, path)
-    else:
-        engine.skip_step(workflow, stuck.id, path, who="operator")
-
-
-def look(world: World, stuck: FluxResult) -> tuple[str, list[object] | None]:
-    """Where an instance is stuck, and `[answer]` if the other side has had the effect."""
-    state = stuck.state
-    assert state.stuck is not None, "only a stuck instance has a place where it is stuck"
-    path = state.stuck[1]
-    assert path is not None
-    key = idempotency_key(state.tenant, state.name, state.id, path, state.discarded.get(path, 0))
-    return path, [world.happened[key]] if key in world.happened else None
-
-
-class Shape(NamedTuple):
-    """A workflow over a world, its script, and who resolves it when it is stuck."""
-
-    name: str
-    build: Callable[[World], WorkflowBuilder]
-    script: tuple[Verb, ...]
-    ends: str
-    """The status in which the crash-free run ends."""
-    operator: Callable[[World, FluxEngine, str, FluxResult], None] = complete_or_retry
-    deadline: float | None = None
-    """Seconds of each invocation."""
-    stops: int = 0
-    """How often the operator is needed without any crash."""
-
-    def __str__(self) -> str:
-        return self.name
-
-
-# --- verbs ------------------------------------------------------------------------------------------------
-
-
-def _name(engine: FluxEngine) -> str:
-    (name,) = engine.workflows
-    return name
-
-
-def execute(deadline: float | None = None) -> Verb:
-    return lambda _, engine, id: engine.execute(_name(engine), INPUT, id, deadline=deadline)
-
-
-def signal(name: str, payload: object, dedupe_id: str) -> Verb:
-    return lambda _, engine, id: engine.signal(_name(engine), id, name, payload, dedupe_id)
-
-
-def cancel(reason: str | None = None) -> Verb:
-    return lambda _, engine, id: engine.cancel(_name(engine), id, reason)
-
-
-def later(seconds: float) -> Verb:
-    """Time passes; the sweeper ticks what is due."""
-
-    def tick(world: World, engine: FluxEngine, id: str) -> object:
-        world.clock.advance(seconds)
-        return engine.recover()
-
-    return tick
-
-
-def repair(world: World, engine: FluxEngine, id: str) -> object:
-    world.repaired = True
-    return None
-
-
-def retry_step(step: str) -> Verb:
-    """Not idempotent: whoever sends it again looks first whether it was taken."""
-
-    def retry(world: World, engine: FluxEngine, id: str) -> object:
-        seen = engine.get(_name(engine), id)
-        if seen.status not in {"failed", "rolled_back"}:
-            return seen
-        return engine.retry_step(_name(engine), id, step)
-
-    return retry
-
-
-def retry_suspended(step: str) -> Verb:
-    def retry(world: World, engine: FluxEngine, id: str) -> object:
-        seen = engine.get(_name(engine), id)
-        return seen if seen.state.generation else engine.retry_step(_name(engine), id, step)
-
-    return retry
-
-
-def force_again(step: str) -> Verb:
-    def retry(world: World, engine: FluxEngine, id: str) -> object:
-        seen = engine.get(_name(engine), id)
-        if seen.status != "completed" or seen.state.discarded:
-            return seen
-        return engine.retry_step(_name(engine), id, step, force=True)
-
-    return retry
-
-
-def resume(world: World, engine: FluxEngine, id: str) -> object:
-    seen = engine.get(_name(engine), id)
-    return engine.resume(_name(engine), id) if seen.status == "failed" else seen
-
-
-def settle(step: str, *, done: bool) -> Verb:
-    """Complete or skip by hand a compensation that has failed."""
-
-    def resolve(world: World, engine: FluxEngine, id: str) -> object:
-        seen = engine.get(_name(engine), id)
-        if {entry.path: entry.status for entry in seen.history}[step] != "compensation_failed":
-            return seen
-        verb = engine.complete_step if done else engine.skip_step
-        return verb(_name(engine), id, step)
-
-    return resolve
-
-
-# --- workflows --------------------------------------------------------------------------------------------
+LATER = RetryPolicy(initial=300, maximum=HOUR / 2, jitter=False)
 
 
 def _plain(world: World) -> WorkflowBuilder:
@@ -360,6 +196,14 @@ def _idempotent_later(world: World) -> WorkflowBuilder:
         return answer
 
     return create_workflow("idempotent-later").commit("charge", charge, on_unknown="retry", retry=LATER)
+
+
+def _never_answers(world: World) -> WorkflowBuilder:
+    def charge(ctx: Context) -> object:
+        world.effect(ctx, "paid")
+        raise Unknown("no answer")
+
+    return create_workflow("never-answers").commit("charge", charge, on_unknown="retry", retry=LATER)
 
 
 def _quarantine(name: str, *, before: bool) -> Callable[[World], WorkflowBuilder]:
@@ -567,9 +411,41 @@ def _handed_over(world: World) -> WorkflowBuilder:
     return builder.commit("charge", lambda ctx: world.effect(ctx, "paid"), timeout=5)
 
 
+def _slow_failure(world: World) -> WorkflowBuilder:
+    """It fails in the ordinary way when too little of the invocation is left for another attempt."""
+
+    def charge(ctx: Context) -> object:
+        if world.first("charge", 2):
+            world.clock.advance(8)
+            raise ValueError("the card is locked")
+        return world.effect(ctx, "paid")
+
+    return (
+        create_workflow("slow-failure")
+        .step("before", world.effect)
+        .commit("charge", charge, retries=5, timeout=9, retry=AT_ONCE, on_unknown=verify(world.probe))
+        .step("after", world.effect)
+    )
+
+
+def _commit_waits(world: World) -> WorkflowBuilder:
+    """A commit asks for something and waits for the answer; both are kept by a later retry."""
+
+    def ask(ctx: Context) -> object:
+        world.effect(ctx, "asked")
+        return wait("approval")
+
+    def after(ctx: Context) -> object:
+        if not world.repaired:
+            raise NonRetryable("no")
+        return ctx.results["ask"]
+
+    return create_workflow("commit-waits").commit("ask", ask, on_unknown="retry").step("after", after)
+
+
 def _large(world: World) -> WorkflowBuilder:
     def large(ctx: Context) -> str:
-        ctx.data[ctx.step] = ctx.step * 9_000
+        ctx.data[ctx.step] = f"{ctx.step}" * 9_000
         return "y" * 9_000
 
     return (
@@ -631,6 +507,10 @@ SHAPES = (
     Shape("cancel with compensations", _cancels("cancel-saga"), (execute(), cancel("enough")), "cancelled"),
     Shape("cancel during a durable retry", _durable_retry, (execute(), cancel()), "cancelled"),
     Shape("cancel while a step runs", _cancel_while_running, (execute(), cancel("enough")), "cancelled"),
+    Shape("cancel while nobody knows the outcome", _never_answers, (execute(), cancel()), "cancelled", stops=1),
+    Shape("a commit that fails at the deadline", _slow_failure, (execute(15),), "completed", deadline=15),
+    Shape("a commit that waits", _commit_waits,
+          (execute(), signal("approval", {"by": "me"}, "m1"), repair, retry_step("after")), "completed"),
     Shape("hand-overs at the deadline", _handed_over, (execute(15),), "completed", deadline=15),
     Shape("snapshots", _large, (execute(), signal("go", "g", "m1"), later(HOUR)), "completed"),
     Shape("execute twice", _commit, (execute(), execute()), "completed"),
