@@ -19,6 +19,7 @@ from flux_core import FluxEngine
 from flux_local import SQLiteStorage
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+HOME: Final = ROOT / ".flux" / "demo"
 HOME_VARIABLE: Final = "FLUX_ORDERS_HOME"
 
 LEASE: Final = 2.0
@@ -27,7 +28,7 @@ LEASE: Final = 2.0
 
 def home() -> Path:
     """The folder of the store and the journal."""
-    return Path(os.environ.get(HOME_VARIABLE) or ROOT / ".flux" / "demo")
+    return Path(os.environ.get(HOME_VARIABLE) or HOME)
 
 
 def journal_path() -> Path:

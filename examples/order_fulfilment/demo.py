@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.text import Text
 
-from examples.order_fulfilment.app import HOME_VARIABLE, LEASE, ROOT
+from examples.order_fulfilment.app import HOME, HOME_VARIABLE, LEASE
 from examples.order_fulfilment.autopsy import in_flight, settled
 from examples.order_fulfilment.journal import DUPLICATE, read_journal
 from examples.order_fulfilment.proof import prove
 from examples.order_fulfilment.screen import Show, table
 from examples.order_fulfilment.worker import Worker, WorkerFailed
 from flux_cli.apps import load_engine
+from flux_cli.exits import CommandFailed
 from flux_cli.progress import STYLES
 from flux_core import UnknownInstance
 
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show = Show(Console(highlight=False))
     try:
         return Demo(options, show).run()
-    except WorkerFailed as error:
+    except (WorkerFailed, CommandFailed) as error:
         show.say(f"The demo cannot go on: {error}", "red")
         return 3
     except KeyboardInterrupt:
@@ -72,9 +73,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="kill the worker once this part of the orders is done; may be given several times (default: 0.45)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="varies the moment of the kill and people's decisions")
-    parser.add_argument(
-        "--home", type=Path, default=ROOT / ".flux" / "demo", help="the folder of the store and the journal"
-    )
+    parser.add_argument("--home", type=Path, default=HOME, help="the folder of the store and the journal")
     parser.add_argument(
         "--app", default=APP, help="another shop: examples.order_fulfilment.careless:engine fails the proof"
     )
@@ -278,11 +277,12 @@ class Demo:
     def _next(self) -> None:
         show = self._show
         show.chapter("Try next")
-        python = _runnable("python")
+        prefix = "" if self._home == HOME else f"{HOME_VARIABLE}={shlex.quote(str(self._home))} "
+        python, flux = prefix + _runnable("python"), prefix + _runnable("flux")
         waiting = next((id_ for id_, result in self._results.items() if result and result.status == "suspended"), None)
         make = f"from {self._app.replace(':', ' import ')} as shop"
         show.say("The same file again: everything is done already, and nothing happens twice")
-        show.command(f"{_runnable('flux')} run --app {self._app} --id-field order_id {_short(str(self._file))}")
+        show.command(f"{flux} run --app {self._app} --id-field order_id {_short(str(self._file))}")
         if waiting is not None:
             show.say(f"Approve {waiting} yourself; look at an order; list what failed")
             show.command(
@@ -333,9 +333,11 @@ def _short(word: str) -> str:
 
 
 def _runnable(name: str) -> str:
-    """The command of that name beside this interpreter, as one would type it here; else as it is called everywhere."""
-    beside = Path(sys.executable).parent / name
-    return _short(str(beside)) if beside.exists() else {"flux": "python3 -m flux_cli", "python": "python3"}[name]
+    """`flux` or `python` of this environment, as one would type it here."""
+    beside = Path(sys.executable).with_name(name)
+    if beside.exists():
+        return _short(str(beside))
+    return sys.executable if name == "python" else f"{_runnable('python')} -m flux_cli"
 
 
 if __name__ == "__main__":

@@ -77,11 +77,11 @@ def _one_effect_a_key(effects: list[Entry]) -> Claim:
 
 def _completed(orders: Mapping[str, object], statuses: Statuses, by_order: Mapping[str, list[Entry]]) -> Claim:
     done = [id_ for id_, status in statuses.items() if status == "completed"]
-    offenders = [f"{id_}: {_told(by_order[id_])}" for id_ in done if _counts(by_order[id_]) != _WHOLE]
+    offenders = []
     for id_ in done:
         order, charged = parse(orders[id_]), sum(entry.amount for entry in by_order[id_] if entry.effect == "charge")
-        if order is None or charged != order.total:
-            offenders.append(f"{id_}: charged {charged} cents")
+        if _counts(by_order[id_]) != _WHOLE or order is None or charged != order.total:
+            offenders.append(f"{id_}: {_told(by_order[id_])}, {charged} cents taken")
     return Claim("completed: charged once, in full; shipped once; told once", len(done), offenders)
 
 
@@ -98,7 +98,7 @@ def _undone(statuses: Statuses, by_order: Mapping[str, list[Entry]]) -> Claim:
         square = n["charge"] == n["refund"] <= 1 and n["reserve"] == n["release"] <= 1
         if money or not square or n["ship"] or n["notify"]:
             offenders.append(f"{id_}: {_told(by_order[id_])}, {money} cents kept")
-    return Claim("failed, rolled back, cancelled: no money kept, nothing shipped", len(undone), offenders)
+    return Claim("failed or undone: no money kept, nothing shipped", len(undone), offenders)
 
 
 def _waiting(statuses: Statuses, by_order: Mapping[str, list[Entry]]) -> Claim:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 DONE: Final = frozenset({0, 1})
 """Exit codes of `flux run` after it has done its work: all well, or some orders failed (some are meant to)."""
 
-_LONGEST_WATCH: Final = 0.5
-"""Seconds to wait for a charge to die after; then the worker dies without one."""
+_CHARGE: Final = b'"effect":"charge"'
+_PATIENCE: Final = 0.1
+"""Seconds to wait for a charge to die after, once there are effects at all; then any effect will do."""
 
 
 class WorkerFailed(Exception):
@@ -77,11 +78,14 @@ class Worker:
         tick()
 
     def kill(self, journal: Path, pause: float) -> bool:
-        """SIGKILL it `pause` seconds after the next charge, before the answer is back. False: it had ended already."""
-        seen = journal.stat().st_size if journal.exists() else 0
-        limit = time.monotonic() + _LONGEST_WATCH
-        while self.running and time.monotonic() < limit:
-            if journal.exists() and b'"effect":"charge"' in _after(journal, seen):
+        """SIGKILL it `pause` seconds after its next charge, before the answer is back. False: it had ended already."""
+        place = journal.stat().st_size if journal.exists() else 0
+        begun: float | None = None
+        while self.running:
+            fresh = _after(journal, place)
+            if fresh and begun is None:
+                begun = time.monotonic()
+            if _CHARGE in fresh or (begun is not None and time.monotonic() - begun > _PATIENCE):
                 time.sleep(pause)
                 break
             time.sleep(0.001)
@@ -118,6 +122,8 @@ class Worker:
 
 
 def _after(journal: Path, place: int) -> bytes:
+    if not journal.exists():
+        return b""
     with journal.open("rb") as file:
         file.seek(place)
         return file.read()

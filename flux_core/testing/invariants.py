@@ -101,8 +101,8 @@ class _Walk:
         self._check_step(seq, record)
         evolve(self.state, record)
         if record.type == r.RETRY or "reset" in record.body:
-            self._successes.clear()
-            self._order.clear()
+            self._successes = {path: at for path, at in self._successes.items() if path in self.state.completed}
+            self._order = list(self.state.completed)
             self._undone.clear()
         self.statuses.append((self.state.status, self.state.epoch))
         while self._pending and self._pending[0].tail == seq:
@@ -182,8 +182,6 @@ class _Walk:
 
     def _check_compensation(self, seq: int, path: str) -> None:
         _must(path in self.state.completed, "I9", f"record {seq} compensates {path!r}, which has no success to undo")
-        if path not in self._order:  # it succeeded before the retry that opened this generation
-            self._order[:0] = [done for done in self.state.completed if done not in self._order]
         place = self._order.index(path)
         fine = not self._undone or place < self._undone[-1]
         _must(fine, "I9", f"record {seq} compensates {path!r} out of order or again; completed: {self._order}")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flux_core import FluxEngine, FluxError, RetryPolicy, compensation, create_workflow
+from flux_core.testing import SeededEntropy, VirtualClock
 from tests.conformance.behaviours import REAL_LIMIT_MS, Behaviours, UnknownInCase, known, real_ms
-from tests.conformance.laboratory import CaseClock, CaseEntropy, CaseStorage, Gate, Invocation, Log, RecordingSink
+from tests.conformance.laboratory import CaseStorage, Gate, Invocation, Log, RecordingSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +59,8 @@ def run_case(case: Json) -> Json:
     except NotOffered as reason:
         return {"unsupported": str(reason)}
     observed: Json = {"ops": ops}
-    if bench.clock.backoffs:
-        observed["backoffDelaysMs"] = bench.clock.backoffs
+    if bench.clock.slept:
+        observed["backoffDelaysMs"] = [round(seconds * 1000) for seconds in bench.clock.slept]
     return observed
 
 
@@ -69,8 +70,8 @@ class Bench:
     def __init__(self, case: Json) -> None:
         config = self._config = case.get("config", {})
         known([config], _CONFIG, "config")
-        self.clock = CaseClock()
-        self._entropy = CaseEntropy()
+        self.clock = VirtualClock()
+        self._entropy = SeededEntropy()
         self._log = Log()
         self._behaviours = Behaviours(self._log)
         self._storage = CaseStorage(config.get("failSaveAt", ()), real_ms(config.get("saveDelay", 0)))
@@ -263,7 +264,7 @@ class Bench:
         return {"result": "ok"}
 
     def _wait(self, op: Json) -> Json:
-        self.clock.pass_ms(op["ms"])
+        self.clock.advance(op["ms"] / 1000)
         if self._behaviours.gate is not None:
             self._behaviours.gate.pass_ms(real_ms(op["ms"]))
         return {"result": "ok"}

@@ -1,4 +1,4 @@
-"""What surrounds the engine while a case runs: a clock that never waits, a watched store, and the case's own log.
+"""What surrounds the engine while a case runs: a store that fails on demand, the case's log, and overlapping verbs.
 
 Handlers of different invocations overlap here in one fixed way (see `Gate`), so that a case about a race gives the
 same observation every time. Nothing in this module knows what a case looks like.
@@ -19,45 +19,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 20.0
 """Seconds after which a case that hangs is given up."""
-
-
-class CaseClock:
-    """Time that passes only when a case says so; back-offs are noted and not waited for."""
-
-    virtual = True
-
-    def __init__(self) -> None:
-        self._ms = 1_700_000_000_000.0
-        self.backoffs: list[int] = []
-
-    def now(self) -> int:
-        return int(self._ms)
-
-    def monotonic(self) -> float:
-        return self._ms / 1000
-
-    def sleep(self, seconds: float) -> None:
-        self.backoffs.append(round(seconds * 1000))
-        self.pass_ms(seconds * 1000)
-
-    def pass_ms(self, ms: float) -> None:
-        self._ms += ms
-
-
-class CaseEntropy:
-    """Names that count up, and no jitter."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._lock = threading.Lock()
-
-    def token(self) -> str:
-        with self._lock:
-            self._count += 1
-            return f"{self._count:032x}"
-
-    def uniform(self) -> float:
-        return 0.0
 
 
 class CaseStorage(MemoryStorage):

@@ -1,0 +1,60 @@
+"""The documents, and how their code blocks are run: one document after the other, its blocks in one namespace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+from flux_core import FluxEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sybil.document import Document
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def documents() -> list[Path]:
+    """README and every page of docs/ that holds a code block to run or to check."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [page for page in pages if "```" in page.read_text(encoding="utf-8")]
+
+
+def name_of(page: Path) -> str:
+    """How a test names a document."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def python_blocks(page: Path) -> Document:
+    """The Python blocks of `page`, ready to be run."""
+    return Sybil(parsers=[PythonCodeBlockParser()], path=str(ROOT)).parse(page)
+
+
+def bash_blocks(page: Path) -> Document:
+    """The bash blocks of `page`; nobody runs them."""
+    return Sybil(parsers=[CodeBlockParser(language="bash", evaluator=lambda _: None)], path=str(ROOT)).parse(page)
+
+
+@pytest.fixture
+def run_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], dict[str, object]]:
+    """Run the Python blocks of a document in an empty folder; what they defined comes back."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(page: Path) -> dict[str, object]:
+        document = python_blocks(page)
+        document.namespace["__name__"] = page.stem.replace("-", "_")
+        try:
+            for example in document:
+                example.evaluate()
+        finally:
+            for value in document.namespace.values():
+                if isinstance(value, FluxEngine):
+                    value.storage.close()
+        return document.namespace
+
+    return run

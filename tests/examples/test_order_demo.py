@@ -1,0 +1,93 @@
+"""The demo as a user starts it: a process of its own, without a terminal, from any folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from examples.order_fulfilment.app import ROOT
+from examples.order_fulfilment.journal import read_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+PATHS = os.pathsep.join(str(path) for path in (ROOT, ROOT / "adapters"))
+
+
+def demo(home: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": PATHS, "NO_COLOR": "1", "COLUMNS": "120"}
+    return subprocess.run(
+        [sys.executable, "-m", "examples.order_fulfilment.demo", "--home", str(home), *arguments],
+        cwd=cwd or home.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def kills(*fractions: float) -> Sequence[str]:
+    return [word for fraction in fractions for word in ("--kill-after", str(fraction))]
+
+
+@pytest.mark.parametrize(("fractions", "seed"), [((0.0,), 1), ((0.3,), 2), ((0.6,), 3), ((0.2, 0.6), 4)])
+def test_the_proof_holds_whenever_the_worker_is_killed(tmp_path: Path, fractions: tuple[float, ...], seed: int) -> None:
+    home = tmp_path / "demo"
+    done = demo(home, "--orders", "32", "--seed", str(seed), *kills(*fractions))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert done.stdout.count("The demo has killed its own worker") == len(fractions)
+    assert "Nothing was charged twice and nothing was lost." in done.stdout
+    assert "REPEATED" not in done.stdout
+    assert "FAILED" not in done.stdout
+    workers = {entry.pid for entry in read_journal(home / "journal.jsonl")}
+    assert len(workers) >= 2  # the one that was killed, and another that went on; people decide in the demo's own
+
+
+@pytest.mark.parametrize("shop", ["engine", "blind_probe"])
+def test_the_proof_convicts_a_careless_shop(tmp_path: Path, shop: str) -> None:
+    app = f"examples.order_fulfilment.careless:{shop}"
+    done = demo(tmp_path / "demo", "--orders", "8", "--app", app)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "The proof failed" in done.stdout
+    assert re.search(r"order-1007: 2 x charge with one key", done.stdout)  # its answer is lost, every time
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_it_starts_afresh_leaves_other_files_alone_and_recommends_commands_that_work(tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    home.mkdir()
+    (home / "notes.txt").write_text("mine")
+    (home / "journal.jsonl").write_text("not a journal\n")
+    (home / "orders.db").write_text("not a database")
+    told = demo(home, "--orders", "24", *kills(0.5), cwd=ROOT).stdout.partition("Try next")[2]
+    commands = [line.strip().removeprefix("$ ") for line in told.splitlines() if line.strip().startswith("$")]
+    assert [line.split()[0] for line in commands if line.startswith("make")] == ["make", "make", "make"]
+    environment = os.environ | {"PYTHONPATH": PATHS}
+    for command in (line for line in commands if not line.startswith("make")):
+        ran = subprocess.run(
+            ["sh", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode in {0, 1}, (command, ran.stderr)
+        assert "Traceback" not in ran.stderr, (command, ran.stderr)
+    assert (home / "notes.txt").read_text() == "mine"
+
+
+def test_a_worker_that_cannot_start_ends_the_demo_with_what_it_said(tmp_path: Path) -> None:
+    done = demo(tmp_path / "demo", "--app", "no.such:engine")
+    assert done.returncode == 3
+    assert "no module 'no'" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_fraction_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = demo(tmp_path / "demo", "--kill-after", "1.5")
+    assert done.returncode == 2
+    assert "at least 0 and less than 1" in done.stderr
