@@ -67,12 +67,6 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
             f"{path!r} has no attempt of unknown outcome"
         )
         raise Refused(message)
-    if not state.undoing and path != state.names[state.cursor]:
-        message = (
-            f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: it is not its turn yet; "
-            f"complete or skip step {state.names[state.cursor]!r} first"
-        )
-        raise Refused(message)
     return body, s.ROLLING_BACK if state.undoing else s.RUNNING
 
 
