@@ -66,7 +66,7 @@ def decode_record(raw: bytes, ref: InstanceRef, seq: int) -> Record:
             del tree[name]
         if b'"$' in raw:
             _untag(tree)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise corrupt(ref, f"record {seq}", f"its fields are not those of a record ({error!r})") from error
     if record.type not in TYPES:
         raise corrupt(
@@ -183,7 +183,7 @@ def decode_state(raw: bytes, ref: InstanceRef, seq: int) -> WorkflowState:
     tree = _tree(raw, ref, where)
     try:
         return _state(tree, ref, seq)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise corrupt(ref, where, f"its fields are not those of a snapshot ({error!r})") from error
 
 

@@ -40,7 +40,7 @@ def load(storage: WorkflowStorage, ref: InstanceRef) -> Loaded:
             check_start(record, ref)
         try:
             evolve(state, record)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise corrupt(ref, f"record {state.seq}", f"it does not fit what came before it ({error!r})") from error
     return Loaded(state, sum(map(len, raws)), snapshot_bytes)
 
