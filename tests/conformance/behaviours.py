@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flux_core import Context, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Callable, Generator
 
     from tests.conformance.laboratory import Gate, Invocation, Log
 
@@ -143,8 +143,7 @@ class Behaviours:
                 if limit_ms is not None and spent > limit_ms:
                     await asyncio.sleep(UNTIL_CUT)
                 elif (gate := self._gate_for(ms)) is not None:
-                    while not gate.is_open:
-                        await asyncio.sleep(0.001)
+                    await asyncio.to_thread(gate.wait)
                 else:
                     await asyncio.sleep(0)
 
@@ -172,7 +171,9 @@ class Behaviours:
                 case "replaceData":
                     ctx.data = value
                 case "copyOutputOf":
-                    ctx.data[behaviour["into"]] = ctx.results.get(value)
+                    output = ctx.results.get(value)
+                    if output is not None:  # an absent value leaves no key, as `undefined` leaves none in JSON
+                        ctx.data[behaviour["into"]] = output
                 case "fail":
                     known([value], {"message", "times"}, f"step {step!r}: fail")
                     if run <= value.get("times", run):
@@ -195,8 +196,11 @@ class Behaviours:
 
 
 _DO = frozenset(
-    {"set", "incr", "append", "replaceData", "copyOutputOf", "into", "fail", "sleep", "thenLog", "wait", "ret", "recordCtx"}
-)
+    {"set", "incr", "append", "replaceData", "copyOutputOf", "into", "fail", "sleep", "thenLog", "wait"}
+) | {
+    "ret",
+    "recordCtx",
+}
 _UNDO = (_DO - {"wait", "ret"}) | {"ok", "times"}
 _WHEN = frozenset({"const", "throws", "promise", "input", "data", "eq"})
 
@@ -208,4 +212,3 @@ def known(entries: list[dict[str, Any]], words: frozenset[str] | set[str], where
         if strange:
             message = f"{where}: unknown word {strange[0]!r} (known: {', '.join(sorted(words))})"
             raise UnknownInCase(message)
-

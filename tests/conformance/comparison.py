@@ -11,7 +11,7 @@ import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.conformance.interpreter import run_case
-from tests.conformance.known import CLASSES, View
+from tests.conformance.known import CLASSES, ORDERED, View, unordered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,12 +71,11 @@ def compare(case: Json, ours: Json) -> Comparison | None:
 
 
 def _with_build(case: Json, ours: Json, build: str, theirs: Json) -> Comparison:
-    mine = [parts_of(case, record) for record in ours["ops"]]
-    other = [parts_of(case, record) for record in theirs["ops"]]
+    mine, other = _parts(case, ours), _parts(case, theirs)
     differences: list[Difference] = []
     credited: dict[str, None] = {}
     course: list[str] = []
-    view = View(case, mine, other, [_threw(record) for record in ours["ops"]], lambda changed: _rerun(changed))
+    view = View(case, mine, other, [_threw(record) for record in ours["ops"]], _rerun)
     for index, op in enumerate(case["ops"]):
         rewritten = copy.deepcopy(other[index])
         if rewritten == mine[index]:
@@ -115,7 +114,16 @@ _CHANGE_DELAYS = frozenset(
 
 
 def _rerun(case: Json) -> list[Parts]:
-    return [parts_of(case, record) for record in run_case(case)["ops"]]
+    return _parts(case, run_case(case))
+
+
+def _parts(case: Json, observation: Json) -> list[Parts]:
+    """The parts of every operation; those of a batch that runs several at a time are in no particular order."""
+    found = []
+    for op, record in zip(case["ops"], observation["ops"], strict=True):
+        parts = parts_of(case, record)
+        found.append(parts | {part: sorted(parts[part]) for part in ORDERED} if unordered(op) else parts)
+    return found
 
 
 def _threw(record: Json) -> str | None:
@@ -142,6 +150,8 @@ def parts_of(case: Json, record: Mapping[str, Any]) -> Parts:
         parts["results"] = [_instance(case, one["ok"]) if "ok" in one else {"outcome": "threw"} for one in result]
     else:
         parts["value"] = _without_none(result)
+    if record["op"] == "list" and isinstance(result, list):
+        parts["value"] = sorted(result)  # ours is newest first; the original's follows from its store
     parts["handlers"] = list(record.get("handlers", ()))
     parts["trace"] = [_event(event) for event in record.get("trace", ())]
     parts["hooks"] = [_hook(entry) for entry in record.get("hooks", ())]

@@ -87,7 +87,7 @@ class Bench:
             known([spec], _WORKFLOW, "workflow")
             self._check_steps(spec["steps"])
         self._builders: dict[str | None, WorkflowBuilder] = {}
-        self._engine = self._new_engine()
+        self._made: FluxEngine | None = None
         self._instances = 0
         self._id = UNKNOWN_ID
         self._created_at: int | None = None
@@ -102,6 +102,13 @@ class Bench:
         known(steps, _STEP, "step")
 
     # --- what the case declares -------------------------------------------------------------------------------
+
+    @property
+    def _engine(self) -> FluxEngine:
+        """Made at its first use, so that settings which the engine refuses are the outcome of an operation."""
+        if self._made is None:
+            self._made = self._new_engine()
+        return self._made
 
     def _new_engine(self) -> FluxEngine:
         config = self._config
@@ -237,7 +244,7 @@ class Bench:
             concurrency=options.get("concurrency", 1),
             on_progress=progress,
         )
-        items = []
+        items: list[Json] = []
         for item in batch.results:
             entry: Json = {"index": item.index, "success": item.success}
             if item.error is not None:
@@ -270,7 +277,7 @@ class Bench:
         return {"result": "ok"}
 
     def _restart(self, op: Json) -> Json:
-        self._engine = self._new_engine()
+        self._made = self._new_engine()
         return {"result": "ok"}
 
     def _created_at_stable(self, op: Json) -> Json:
@@ -288,14 +295,14 @@ class Bench:
     # --- operations that overlap ----------------------------------------------------------------------------
 
     def _concurrent(self, op: Json) -> Json:
-        """Each begins when the one before it is inside a handler, or has returned; handlers go on when all have begun."""
+        """Each begins when the one before is inside a handler, or has returned; then all handlers go on."""
         gate = Gate(budget=-1.0)
         started = [self._start(inner, gate) for inner in op["ops"]]
         outcomes = [invocation.join() for invocation in started]
         self._behaviours.gate = None
         return {
             "result": [
-                {"ok": outcome["result"]} if "result" in outcome else {"error": outcome["threw"]}
+                {"ok": outcome["result"]} if "result" in outcome else {"error": outcome.get("threw", outcome)}
                 for outcome in outcomes
             ]
         }
@@ -303,7 +310,8 @@ class Bench:
     def _start_async(self, op: Json) -> Json:
         """A run in the background, looked at when its handlers have slept `afterMs` altogether."""
         id_ = f"instance-{self._instances + 1}"
-        begin = {"op": "execute", **{key: op[key] for key in ("input", "workflow") if key in op}}
+        begin: Json = {"op": "execute"}
+        begin |= {key: op[key] for key in ("input", "workflow") if key in op}
         self._background = self._start(begin, Gate(budget=real_ms(op.get("afterMs", 0))))
         return _stored(self._engine.get(self._workflow(op.get("workflow")), id_))
 

@@ -7,6 +7,7 @@ instance has taken another course, so that what later operations show is about a
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.conformance.behaviours import real_ms
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 RETRIES = 3
 """What a step is tried again if neither it nor the engine says otherwise: the same number in both engines."""
 ENDED_BADLY = frozenset({"failed", "rolled_back"})
+
+
+ORDERED = ("handlers", "trace", "hooks")
+
+
+def unordered(op: Json) -> bool:
+    """Whether the operation runs several instances at a time, so that the order of events means nothing."""
+    return op["op"] == "executeBatch" and op.get("options", {}).get("concurrency") != 1
 
 
 class View:
@@ -112,8 +121,8 @@ class View:
         self.theirs.update(self.ours)
 
     def retries(self, step: Json) -> int:
-        found: int = step.get("retries", self.config.get("defaultRetries", RETRIES))
-        return found
+        retries = step.get("retries", self.config.get("defaultRetries"))
+        return RETRIES if retries is None else int(retries)
 
 
 class Known(NamedTuple):
@@ -158,16 +167,22 @@ def take_ours(view: View, keys: set[str]) -> None:
 
 def refused_definitions(view: View) -> bool:
     """A definition with no steps, a time limit of 0, a name twice, ... is refused before anything runs."""
-    names = [step.get("name") for step in view.steps]
+    names = [step.get("name", "") for step in view.steps]
+    settings = [view.config, *view.steps]
     wrong = (
         not names
         or len(set(names)) < len(names)
-        or any(step.get("timeout", 1) <= 0 or step.get("retries", 0) < 0 for step in view.steps)
+        or any(not _NAME.fullmatch(name) for name in (*names, view.spec["name"]))
+        or any(one.get("timeout", one.get("defaultTimeout", 1)) <= 0 for one in settings)
+        or any(one.get("retries", one.get("defaultRetries", 0)) < 0 for one in settings)
     )
     if view.threw == "DefinitionError" and wrong and view.theirs["outcome"] in {"result", "nothing"}:
         view.replace(outcome="threw")
         return True
     return False
+
+
+_NAME = re.compile(r"[A-Za-z0-9_:.-]{1,128}")
 
 
 def no_writing(view: View) -> bool:
@@ -190,7 +205,7 @@ def hooks(view: View) -> bool:
 
 
 def store_failures(view: View) -> bool:
-    """A write that failed is tried again with the same bytes; if that fails too the verb raises, and may be repeated."""
+    """A write that failed is tried again with the same bytes; if that fails too the verb raises."""
     if "failSaveAt" in view.config:
         again = view.ours == view.without("failSaveAt")
         if (again or view.threw == "StorageUnavailable") and view.theirs != view.ours:
@@ -209,6 +224,9 @@ def created_at(view: View) -> bool:
 def no_locks(view: View) -> bool:
     """There is no lock provider: an instance has an owner by its lease."""
     view.theirs["handlers"] = [entry for entry in view.theirs["handlers"] if not entry.startswith("lock:")]
+    if "lockProvider" in view.config and view.theirs["outcome"] == "threw" and view.ours["outcome"] == "result":
+        view.accept()  # the lock was not to be had; the instance was
+        return True
     return False
 
 
@@ -275,7 +293,8 @@ def conditions(view: View) -> bool:
 
 def _skip_instead(view: View, step: Json) -> None:
     name, theirs = step["name"], view.theirs
-    theirs["handlers"] = [entry for entry in theirs["handlers"] if not entry.startswith((f"run:{name}#", f"late:{name}#"))]
+    calls = (f"run:{name}#", f"late:{name}#")
+    theirs["handlers"] = [entry for entry in theirs["handlers"] if not entry.startswith(calls)]
     theirs["trace"] = ["step:skipped:" + name if e == "step:complete:" + name else e for e in theirs["trace"]]
     theirs["steps"] = [
         f"{name}:skipped:0" if entry.startswith(f"{name}:completed") else entry for entry in theirs["steps"]
@@ -323,6 +342,14 @@ def failed_attempts(view: View) -> bool:
     return False
 
 
+def kept_outputs(view: View) -> bool:
+    """What a handler returns is the step's output, and later steps can read it."""
+    waits = {step.get("name") for step in view.steps if any("wait" in one for one in step.get("do", ()))}
+    copies = [one for step in view.steps for one in step.get("do", ()) if "copyOutputOf" in one]
+    take_ours(view, {one["into"] for one in copies if one["copyOutputOf"] not in waits})
+    return False
+
+
 # --- after a failure ----------------------------------------------------------------------------------------------
 
 
@@ -344,9 +371,8 @@ def compensations(view: View) -> bool:
         recovery = view.case.get("recovery", {}).get(name, {})
         if recovery.get("type") == "retry":
             retries = recovery.get("maxAttempts", 1)
-        first = 1 + sum(
-            entry.startswith(f"compensate:{name}#") for parts in view.all_ours[: view.index] for entry in parts["handlers"]
-        )
+        earlier = [entry for parts in view.all_ours[: view.index] for entry in parts["handlers"]]
+        first = 1 + sum(entry.startswith(f"compensate:{name}#") for entry in earlier)
         failing = step["compensate"].get("fail")
         last_bad = 0 if failing is None else failing.get("times", first + retries)
         attempts = min(max(1, last_bad - first + 2), retries + 1)
@@ -372,6 +398,9 @@ def compensations(view: View) -> bool:
 
 def failure_is_told(view: View) -> bool:
     """A failed instance ends its trace with `workflow:error`, and `workflow_error` is called for every bad end."""
+    if unordered(view.op):
+        _tell_failures(view.theirs)
+        return False
     events: list[str] = []
     for run in _per_instance(view.theirs["trace"]):
         events += run
@@ -390,6 +419,15 @@ def failure_is_told(view: View) -> bool:
     return False
 
 
+def _tell_failures(theirs: Parts) -> None:
+    """The same for a batch in no particular order: by counting."""
+    trace, told = theirs["trace"], theirs["hooks"]
+    open_ = trace.count("workflow:rollback_start") - trace.count("workflow:rollback_complete")
+    theirs["trace"] = sorted(trace + ["workflow:error"] * (open_ - trace.count("workflow:error")))
+    bad = sum(entry.startswith("stepError:") for entry in told)
+    theirs["hooks"] = sorted(told + ["workflowError"] * (bad - told.count("workflowError")))
+
+
 def _per_instance(trace: list[str]) -> list[list[str]]:
     """A trace cut where another instance starts."""
     found: list[list[str]] = []
@@ -405,6 +443,9 @@ def builds_differ(view: View) -> bool:
     theirs = view.theirs
     if view.op["op"] == "retryStep" and theirs["trace"][:1] == ["workflow:start"]:
         theirs["trace"] = theirs["trace"][1:]  # 3.0.1 only: an instance starts once
+    if unordered(view.op):
+        _settle_batch(theirs)
+        return False
     skipped = _skips(theirs["handlers"])
     seen: dict[str, int] = {}
     for place, event in enumerate(theirs["trace"]):
@@ -417,6 +458,21 @@ def builds_differ(view: View) -> bool:
     if failed and not any(entry.startswith("stepError:") for entry in theirs["hooks"]):
         _tell_errors(theirs, failed)  # 3.0.2+ never calls the hook
     return False
+
+
+def _settle_batch(theirs: Parts) -> None:
+    """The same for a batch in no particular order: by counting."""
+    names = {entry[len("when:") :] for entry in theirs["handlers"] if entry.startswith("when:")}
+    for name in names:
+        skipped = theirs["handlers"].count(f"when:{name}") - runs(theirs["handlers"]).count(name)
+        for _ in range(skipped - theirs["trace"].count(f"step:skipped:{name}")):
+            theirs["trace"].remove(f"step:complete:{name}")
+            theirs["trace"].append(f"step:skipped:{name}")
+    failed = [event[len("step:error:") :] for event in theirs["trace"] if event.startswith("step:error:")]
+    if not any(entry.startswith("stepError:") for entry in theirs["hooks"]):
+        theirs["hooks"] += [f"stepError:{name}" for name in failed]
+    for part in ORDERED:
+        theirs[part].sort()
 
 
 def _skips(handlers: list[str]) -> dict[str, list[bool]]:
@@ -466,10 +522,11 @@ def changed_definition(view: View) -> bool:
     """An instance whose workflow has other steps now is blocked, or the verb is refused; it is never run on them."""
     main = view.case["workflow"]
     shapes = [[(s.get("name"), s.get("commit", False)) for s in spec["steps"]] for spec in (view.spec, main)]
-    if view.spec["name"] == main["name"] and shapes[0] != shapes[1]:
-        if view.ours.get("status") == "blocked" or view.threw in {"Refused", "UnknownStep"}:
-            view.accept()
-            return True
+    if view.spec["name"] != main["name"] or shapes[0] == shapes[1]:
+        return False
+    if view.ours.get("status") == "blocked" or view.threw in {"Refused", "UnknownStep"}:
+        view.accept()
+        return True
     return False
 
 
@@ -477,7 +534,7 @@ def changed_definition(view: View) -> bool:
 
 
 def refused_verbs(view: View) -> bool:
-    """`retry_step` of a completed instance needs force, `resume` is for failed ones, and no failed step is jumped over."""
+    """`retry_step` of a completed instance needs force, `resume` is for failed ones, no failed step is jumped over."""
     verbs = {inner["op"] for inner in view.op.get("ops", [view.op])}
     if not verbs <= {"retryStep", "resume"} or not view.before:
         return False
@@ -487,10 +544,23 @@ def refused_verbs(view: View) -> bool:
             return True
         return False
     if view.threw == "Refused" and view.theirs["outcome"] == "result":
-        jumps = any(":failed:" in entry or ":compensation_failed:" in entry for entry in view.before["steps"])
-        if view.before["status"] == "completed" or jumps:
+        target = view.op.get("step", view.op.get("fromStep"))
+        names = [step.get("name") for step in view.steps]
+        place = target if isinstance(target, int) else names.index(target) if target in names else 0
+        jumps = any(":failed:" in entry for entry in view.before["steps"][:place])
+        jumps = jumps or any(":compensation_failed:" in entry for entry in view.before["steps"])
+        if view.before["status"] in {"completed", "running"} or jumps:
             view.replace(outcome="threw")
             return True
+    return False
+
+
+def resume_ticks(view: View) -> bool:
+    """`resume` of a suspended instance ticks it: the step that waits goes on waiting."""
+    waiting = view.before.get("status") == "suspended" == view.ours.get("status")
+    if view.op["op"] == "resume" and waiting and not view.ours["handlers"] and view.theirs["outcome"] == "result":
+        view.replace(**{part: view.before[part] for part in ("status", "steps", "data")})
+        return True
     return False
 
 
@@ -501,10 +571,10 @@ def retry_after_rollback(view: View) -> bool:
         return False
     mine, their = runs(view.ours["handlers"]), runs(view.theirs["handlers"])
     names = [step.get("name") for step in view.steps]
-    if mine[:1] == undone[:1] and their and mine[-len(their) :] == their and len(mine) > len(their):
-        if mine == names[names.index(mine[0]) : names.index(mine[0]) + len(mine)]:
-            view.accept()
-            return True
+    earlier = mine[:1] == undone[:1] and their and mine[-len(their) :] == their and len(mine) > len(their)
+    if earlier and mine == names[names.index(mine[0]) :][: len(mine)]:
+        view.accept()
+        return True
     return False
 
 
@@ -558,6 +628,7 @@ CLASSES: tuple[Known, ...] = tuple(
         ("kept-signals", "signals-are-kept", kept_signals),
         ("one-owner", "one-owner", one_owner),
         ("refused-verbs", "retry-and-resume", refused_verbs),
+        ("resume-ticks", "retry-and-resume", resume_ticks),
         ("retry-after-rollback", "retry-and-resume", retry_after_rollback),
         ("kept-commits", "retry-and-resume", kept_commits),
         ("unknown-outcome", "time-limits", unknown_outcome),
@@ -567,6 +638,7 @@ CLASSES: tuple[Known, ...] = tuple(
         ("stored-status", "state-is-a-log", stored_status),
         ("compensations", "compensations-go-on", compensations),
         ("failure-is-told", "trace-of-a-failure", failure_is_told),
+        ("kept-outputs", "outputs-are-kept", kept_outputs),
         ("failed-attempts", "failed-attempts-leave-nothing", failed_attempts),
         ("restored-data", "retry-and-resume", restored_data),
     )

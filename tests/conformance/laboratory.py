@@ -103,10 +103,6 @@ class Gate:
             self._budget -= ms
             return self._budget < 0
 
-    @property
-    def is_open(self) -> bool:
-        return self._open.is_set()
-
     def wait(self) -> None:
         self._open.wait(PATIENCE)
 

@@ -1,4 +1,4 @@
-"""`python -m tests.conformance.render` writes `docs/conformance.md` from the table; a test says if it is out of date."""
+"""`python -m tests.conformance.render` writes `docs/conformance.md` from the table; a test tells if it is stale."""
 
 from __future__ import annotations
 

@@ -32,6 +32,9 @@ def report(case: dict[str, Any], out: TextIO, *, quiet: bool) -> str:
     except UnknownInCase as error:
         out.write(f"CANNOT RUN   {head}\n             {error}\n")
         return "CANNOT RUN"
+    except Exception as error:  # noqa: BLE001 -- one case that breaks must not hide what the others say
+        out.write(f"CANNOT RUN   {head}\n             it raised {error!r}\n")
+        return "CANNOT RUN"
     if "unsupported" in ours:
         out.write(f"not offered  {head}\n             {ours['unsupported']}\n")
         return "not offered"

@@ -153,6 +153,14 @@ def events(*names: str) -> list[dict[str, str]]:
 
 
 EXECUTE = {"op": "execute"}
+WAITING = {"name": "wait", "do": [{"wait": "go"}]}
+HELD = {
+    "op": "execute",
+    "result": told("suspended", {}, "wait:suspended:0"),
+    "handlers": ["run:wait#1"],
+    "trace": events("workflow:start", "step:start:wait", "step:suspend:wait"),
+    "hooks": ["stepStart:wait"],
+}
 SLOW = {"name": "c", "commit": True, "retries": 0, "timeout": 20, "do": [{"sleep": 60}]}
 UNSEEN: list[dict[str, Any]] = [
     {
@@ -185,8 +193,13 @@ UNSEEN: list[dict[str, Any]] = [
                 "result": told("suspended", {"a": 1, "c": 1}, "a:completed:0", "c:completed:0", "wait:suspended:0"),
                 "handlers": ["run:a#1", "run:c#1", "run:wait#1"],
                 "trace": events(
-                    "workflow:start", "step:start:a", "step:complete:a", "step:start:c", "step:complete:c",
-                    "step:start:wait", "step:suspend:wait",
+                    "workflow:start",
+                    "step:start:a",
+                    "step:complete:a",
+                    "step:start:c",
+                    "step:complete:c",
+                    "step:start:wait",
+                    "step:suspend:wait",
                 ),
                 "hooks": ["stepStart:a", "stepComplete:a", "stepStart:c", "stepComplete:c", "stepStart:wait"],
             },
@@ -195,7 +208,11 @@ UNSEEN: list[dict[str, Any]] = [
                 "result": told("suspended", {"a": 1, "c": 2}, "a:completed:0", "c:completed:0", "wait:suspended:0"),
                 "handlers": ["run:a#2", "run:c#2", "run:wait#2"],
                 "trace": events(
-                    "step:start:a", "step:complete:a", "step:start:c", "step:complete:c", "step:start:wait",
+                    "step:start:a",
+                    "step:complete:a",
+                    "step:start:c",
+                    "step:complete:c",
+                    "step:start:wait",
                     "step:suspend:wait",
                 ),
                 "hooks": ["stepStart:a", "stepComplete:a", "stepStart:c", "stepComplete:c", "stepStart:wait"],
@@ -230,6 +247,42 @@ UNSEEN: list[dict[str, Any]] = [
         ],
     },
     {
+        "class": "resume-ticks",
+        "case": case([WAITING], EXECUTE, {"op": "resume"}),
+        "theirs": [
+            HELD,
+            {
+                "op": "resume",
+                "result": told("suspended", {}, "wait:suspended:0"),
+                "handlers": ["run:wait#2"],
+                "trace": events("step:start:wait", "step:suspend:wait"),
+                "hooks": ["stepStart:wait"],
+            },
+        ],
+    },
+    {
+        "class": "kept-outputs",
+        "case": case(
+            [{"name": "a", "do": [{"ret": 7}]}, {"name": "b", "do": [{"copyOutputOf": "a", "into": "got"}]}], EXECUTE
+        ),
+        "theirs": [
+            {
+                "op": "execute",
+                "result": told("completed", {}, "a:completed:0", "b:completed:0"),
+                "handlers": ["run:a#1", "run:b#1"],
+                "trace": events(
+                    "workflow:start",
+                    "step:start:a",
+                    "step:complete:a",
+                    "step:start:b",
+                    "step:complete:b",
+                    "workflow:complete",
+                ),
+                "hooks": ["stepStart:a", "stepComplete:a", "stepStart:b", "stepComplete:b", "workflowComplete"],
+            }
+        ],
+    },
+    {
         "class": "no-optimizer",
         "case": case(
             [{"name": "a", "do": [{"set": {"big": "x" * 60}}]}],
@@ -257,6 +310,23 @@ def test_an_unseen_case_of_a_known_class_is_recognised(unseen: dict[str, Any]) -
     assert (found.verdict, unseen["class"] in found.classes) == ("deliberate", True), found.unexplained
 
 
+def test_a_batch_that_runs_several_at_a_time_is_compared_without_order() -> None:
+    one = copy.deepcopy(cases()["batch-01"])
+    one["ops"][0]["options"]["concurrency"] = 3
+    found = compare(one, run_case(one))
+    assert found is not None
+    assert found.verdict == "deliberate", found.unexplained
+    assert {difference.part for difference in found.decisive} == {"trace"}
+
+
+def test_a_setting_that_the_engine_refuses_is_the_outcome_of_the_operation() -> None:
+    one = {**cases()["exec-01"], "config": {"defaultTimeout": 0}}
+    assert [op["threw"]["type"] for op in run_case(one)["ops"]] == ["DefinitionError", "DefinitionError"]
+    found = compare(one, run_case(one))
+    assert found is not None
+    assert (found.verdict, found.classes) == ("deliberate", ["refused-definitions"])
+
+
 # --- running other files ------------------------------------------------------------------------------------------
 
 
@@ -269,13 +339,14 @@ def printed(tmp_path: Path, cases_: list[dict[str, Any]], *arguments: str) -> tu
 
 def test_a_file_of_cases_is_told_a_line_a_case(tmp_path: Path) -> None:
     chosen = [cases()[id_] for id_ in ("exec-01", "retry-07", "par-02")]
-    assert printed(tmp_path, chosen, "--quiet") == (
-        0,
+    status, text = printed(tmp_path, chosen, "--quiet")
+    assert status == 0
+    assert text == (
         "same         exec-01  three ok steps complete\n"
         "deliberate   retry-07  data writes of failed attempts accumulate\n"
         "not offered  par-02  stepParallel: all ok\n"
         "             parallel groups\n"
-        "1 deliberate, 1 not offered, 1 same\n",
+        "1 deliberate, 1 not offered, 1 same\n"
     )
 
 
