@@ -11,7 +11,8 @@ import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.conformance.interpreter import run_case
-from tests.conformance.known import CLASSES, ORDERED, View, unordered
+from tests.conformance.known import CLASSES
+from tests.conformance.view import ORDERED, View, unordered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
