@@ -30,7 +30,7 @@ _MORE = """
 prints one line a case: `same`, `deliberate`, `DIFFERENT`, `not offered`, or `CANNOT RUN` for a word that the
 interpreter does not know. Below it stands each part that differs, ours and theirs, as in
 
-```
+```text
 deliberate   retry-07  data writes of failed attempts accumulate
              failed-attempts: docs/decisions/behaviour-failed-attempts-leave-nothing.md
              1 execute data
