@@ -60,9 +60,9 @@ WORKFLOW, LOG = _long_life()
 def test_whatever_field_of_a_record_is_missing_or_of_another_kind(seq: int) -> None:
     tree: dict[str, Any] = json.loads(LOG[seq])
     refused = 0
-    for name in tree:
+    for name, right in tree.items():
         damaged = [{key: value for key, value in tree.items() if key != name}]
-        damaged += [{**tree, name: other} for other in OTHERS if other != tree[name]]
+        damaged += [{**tree, name: other} for other in OTHERS if other != right]
         for variant in damaged:
             store = MemoryStorage()
             for number, raw in enumerate(LOG):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,11 +97,10 @@ class TestTheWatchdog:
                 time.sleep(0.02)
 
         owner = FluxEngine(store, workflows=[workflow], lease=LEASE)
-        first = create_workflow("w").step("long", handler, timeout=HANGS).step("short", lambda ctx: 1)
         other = threading.Thread(target=_after(lambda: bool(store.read(REF)), rival))
         running.set()
         other.start()
-        result = owner.execute(first, {}, "1")
+        result = owner.execute(workflow, {}, "1")
         running.clear()
         other.join()
         assert result.status == "completed"
@@ -335,7 +335,7 @@ class TestPoison:
         log = log_of(store)
         lease = log[0].body["l"]
         claims = [record.at for record in log if record.type in {"start", "claim"}]
-        pauses = [after - before - lease for before, after in zip(claims, claims[1:], strict=False)]
+        pauses = [after - before - lease for before, after in pairwise(claims)]
         assert pauses == [0, 1000, 2000, 4000, 8000]
 
     def test_an_operator_brings_it_back_and_the_count_starts_over(self) -> None:
