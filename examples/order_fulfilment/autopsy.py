@@ -45,18 +45,18 @@ def in_flight(engine: FluxEngine, workflow: str, journal: Sequence[Entry]) -> li
 
 def settled(attempt: Attempt, later: Sequence[Entry]) -> str:
     """How the attempt was settled, in words; `later` is what the journal holds since the kill."""
-    mine = [entry for entry in later if entry.order == attempt.order]
-    lookup = next((entry for entry in mine if entry.effect == LOOKUP and entry.of == attempt.effect), None)
-    again = any(entry.effect == attempt.effect for entry in mine)
-    if lookup is not None:
-        if lookup.found:
-            return "verify: done; not repeated" if not again else "verify: done; yet REPEATED"
-        return "verify: not done; made now" if again else "verify: not done"
-    if any(entry.effect == DUPLICATE and entry.of == attempt.effect for entry in mine):
+    mine = [entry for entry in later if entry.order == attempt.order and attempt.effect in {entry.effect, entry.of}]
+    if not mine:
+        return "nothing more was needed" if attempt.happened else "step run again"
+    made = any(entry.effect == attempt.effect for entry in mine)
+    first = mine[0]
+    if first.effect == LOOKUP:
+        if first.found:
+            return "verify: done; yet REPEATED" if made else "verify: done; not repeated"
+        return "verify: not done; made now" if made else "verify: not done"
+    if first.effect == DUPLICATE:
         return "same key sent again: suppressed"
-    if again:
-        return "REPEATED" if attempt.happened else "made now"
-    return "step run again" if not attempt.happened else "nothing more was needed"
+    return "REPEATED" if attempt.happened else "made now"
 
 
 def _owned(engine: FluxEngine, workflow: str) -> Iterator[FluxResult]:

@@ -109,11 +109,10 @@ class Loops:
         return attempt.outcome(seconds)
 
     def forget(self) -> None:
-        """Start from nothing: a forked child shares the parent's selectors and must not touch them."""
-        for kept in [self._here, *self._threads.values()]:
+        """Start from nothing: a forked child must not use its parent's loops."""
+        for kept in (self._here, *self._threads.values()):
             if kept is not None:
-                with suppress(AttributeError):
-                    setattr(kept.loop, "_closed", True)  # noqa: B010 -- else its finaliser unregisters the parent's pipe
+                kept.renounce()
         self._here = None
         self._threads = {}
         self._lock = allocate_lock()

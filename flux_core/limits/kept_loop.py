@@ -147,6 +147,17 @@ class KeptLoop:
             sys.set_asyncgen_hooks(None, None)
         loop.close()
 
+    def renounce(self) -> None:
+        """Let go of the parent's loop in a forked child.
+
+        `close` would take the parent's pipe out of the selector, which both processes share. So the child closes only
+        its own descriptors, and the loop counts as closed.
+        """
+        with suppress(AttributeError):  # not a loop of asyncio's own: it has other names for them
+            setattr(self.loop, "_closed", True)  # noqa: B010 -- see above
+            for name in () if self.torn else ("_ssock", "_csock", "_selector"):
+                getattr(self.loop, name).close()
+
     async def _carry(self, attempt: Attempt) -> None:
         # The task itself never fails, so asyncio has nothing to report, however late the handler ends.
         try:

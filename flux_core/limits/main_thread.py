@@ -4,6 +4,9 @@ The timer is armed lazily. A call only writes down its deadline; the timer is se
 enough, and a signal that comes before any deadline sets it again for what is left. So a short step costs one look at
 the timer and no setting of it. The price: one signal may come after the last step. It disarms and gives back.
 
+Every setting repeats: the interpreter can lose a signal that arrives in the few nanoseconds in which it takes notice
+of the one before (CPython 3.11, ceval.c: `COMPUTE_EVAL_BREAKER` is not atomic), and a busy loop would never be cut.
+
 What the application can rely on, if it uses SIGALRM or ITIMER_REAL itself:
 
 - Its handler is called for every SIGALRM that is not of this module, also while a step runs. With the default action
@@ -12,7 +15,8 @@ What the application can rely on, if it uses SIGALRM or ITIMER_REAL itself:
 - A timer that it had running when a step began keeps its time (and its interval): this module's timer stands in for
   it, and when the module disarms, the handler is installed again and the timer gets what remains of it.
 - A handler (or anything between two steps) may take the timer and give it back or clear it. The limit of that one
-  attempt may then be lost; the next call finds out and arms the timer again.
+  attempt may then be lost; the next call finds out and arms the timer again. Who takes the signal without setting the
+  timer may receive this module's last expiry; `time_limit.release` gives both back at once.
 
 What no signal can interrupt: C code that does not return to the interpreter (a long regular expression, a blocking
 driver call without signal checks). It is cut as soon as it returns. A cut that lands in a `__del__` method or another
@@ -45,6 +49,7 @@ _NEVER: Final = float("inf")
 _BUSY: Final = 0.001  # the signal came while the books were open: seconds until it is tried again
 _LONGEST: Final = 86_400.0  # of one setting; a longer limit is reached in several
 _SLACK: Final = 0.001  # two readings of the same moment may differ by so much
+_MARK: Final = 50_017  # microseconds: the interval of our settings, by which we know them from the application's
 
 _ALRM: Final[int] = getattr(signals, "SIGALRM", 0)
 _REAL: Final[int] = getattr(signals, "ITIMER_REAL", 0)
@@ -83,7 +88,7 @@ def _enter(handler: Callable[[A], object], argument: A) -> object:
 class IntervalTimer:
     """The one timer of the process. `call` is the whole interface; `release` gives everything back at once."""
 
-    __slots__ = ("alarm", "armed", "armed_latest", "due", "earlier", "innermost", "interval", "owed")
+    __slots__ = ("alarm", "armed", "due", "earlier", "innermost", "interval", "owed")
 
     def __init__(self) -> None:
         self.alarm = self._alarm  # one object, so that `is` tells whether it is installed
@@ -93,7 +98,7 @@ class IntervalTimer:
     def forget(self) -> None:
         """Start from nothing. After a fork the child has no timer, but may still have the handler installed."""
         self.innermost: Level | None = None
-        self.armed = self.armed_latest = _NEVER  # between these two moments our setting fires
+        self.armed = _NEVER  # our setting fires no earlier than this
         self.owed = False  # a signal of ours is on its way although the timer was set anew
         self.due = _NEVER  # the application's own timer
         self.interval = 0.0
@@ -125,16 +130,14 @@ class IntervalTimer:
 
     def release(self) -> None:
         """Disarm, install the earlier handler again and give the application's timer what remains of its time."""
-        if signals.getsignal(_ALRM) is not self.alarm:
-            return
-        self._reconcile(ours=True)
-        self._give_back()
+        if signals.getsignal(_ALRM) is self.alarm or round(signals.getitimer(_REAL)[1] * 1e6) == _MARK:
+            self._reconcile()
+            self._give_back()
 
     def _arm(self) -> None:
         installed = signals.getsignal(_ALRM)
-        ours = installed is self.alarm
-        self._reconcile(ours=ours)
-        if not ours:
+        self._reconcile()
+        if installed is not self.alarm:
             if installed is None:
                 raise SignalTaken
             try:
@@ -152,32 +155,31 @@ class IntervalTimer:
             level = level.outer
         return soonest
 
-    def _reconcile(self, *, ours: bool) -> None:
-        """Find out whose the pending timer is. The process may be held up between any two lines of this."""
-        before = monotonic()
+    def _reconcile(self) -> None:
+        """Take over the application's timer, if that is what is pending."""
+        now = monotonic()
         left, interval = signals.getitimer(_REAL)
-        after = monotonic()
-        if left:
-            if before + left > self.armed_latest + _SLACK or after + left < self.armed - _SLACK:
-                self.due = before + left
-                self.interval = interval
-        elif not ours or self.armed > after + _SLACK:
-            self.due = _NEVER  # no timer is pending: somebody cleared it, and the application's with it
-        else:
-            self.owed = True  # it has fired, and the signal is on its way
+        if not left:
+            self.due = _NEVER  # ours repeats: somebody cleared the timer, and the application's with it
+        elif round(interval * 1e6) != _MARK:
+            self.due = now + left
+            self.interval = interval
 
     def _set(self, now: float, at: float) -> None:
+        if self.armed <= now:
+            self.owed = True
         seconds = min(max(at - now, 1e-6), _LONGEST)
         self.armed = now + seconds
-        signals.setitimer(_REAL, seconds)
-        self.armed_latest = monotonic() + seconds
+        signals.setitimer(_REAL, seconds, _MARK / 1e6)
 
     def _alarm(self, number: int, frame: FrameType | None) -> None:
         now = monotonic()
         foreign = now + _SLACK < self.armed and not self.owed
         self.owed = False
         if foreign:
-            self._reconcile(ours=True)
+            self._reconcile()
+        else:
+            self.armed = _NEVER  # taken notice of
         ended = not foreign and self.due <= now + _SLACK
         if ended:
             self.due = now + self.interval if self.interval else _NEVER
@@ -203,10 +205,11 @@ class IntervalTimer:
 
     def _give_back(self) -> None:
         signals.setitimer(_REAL, 0.0)
-        signals.signal(_ALRM, self.earlier)
+        if signals.getsignal(_ALRM) is self.alarm:
+            signals.signal(_ALRM, self.earlier)
         if self.due < _NEVER:
             signals.setitimer(_REAL, max(self.due - monotonic(), 1e-6), self.interval)
-        self.armed = self.armed_latest = self.due = _NEVER
+        self.armed = self.due = _NEVER
         self.owed = False
 
     def _pass_on(self, number: int, frame: FrameType | None, *, ended: bool) -> None:

@@ -163,11 +163,11 @@ def test_a_run_that_was_killed_is_taken_over_by_the_same_command_once_its_lease_
 
 def test_an_instance_that_another_run_owns_is_left_to_it_when_patience_ends(flux: Flux) -> None:
     flux.write_app(SLOW)
-    file = flux.write_lines({"n": 1, "takes": 3.0})
+    file = flux.write_lines({"n": 1, "takes": 4.0})
     command = ("run", "--app", flux.app, "--id-field", "n", file)
     owner = flux.start(*command)
     wait_for_lines(flux.folder / "effects", 1)
-    code, out, _ = finished(flux.start(*command, "--patience", "0"))
+    code, out, _ = finished(flux.start(*command, "--patience", "1.5"))
     assert code == 1
     assert "running" in out
     assert "belong to another invocation" in out

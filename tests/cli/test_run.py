@@ -171,6 +171,7 @@ def test_it_stays_for_instances_that_go_on_by_themselves(flux: Flux) -> None:
     assert done.exit_code == 0
     assert [row["status"] for row in rows(done)[:-1]] == ["completed", "completed"]
     assert {row["retries"] for row in rows(done)[:-1]} == {0, 1}
+    assert all(row["created"] for row in rows(done)[:-1])
 
 
 def test_without_patience_it_leaves_them_and_says_how_to_go_on(flux: Flux) -> None:

@@ -239,6 +239,36 @@ class TestTimeout:
         assert (results[0].data, results[0].history[1].output) == ({}, {})
         assert late == ["this attempt of step 'a' has been cut by its time limit; nothing it does counts any more"] * 4
 
+    @pytest.mark.parametrize("what", ["data", "input", "results"])
+    def test_leaves_a_late_handler_with_nothing_that_it_could_still_change(self, what: str, lab: Lab) -> None:
+        proceed, finished = threading.Event(), threading.Event()
+
+        def slow(ctx: Context) -> None:
+            if ctx.attempt == 1:
+                held = getattr(ctx, what)["box"]
+                while not proceed.wait(0.005):
+                    pass
+                held.append("late")
+                finished.set()
+
+        def look(ctx: Context) -> object:
+            proceed.set()
+            assert finished.wait(20)
+            return [ctx.data["box"], ctx.input["box"], ctx.results["box"]]
+
+        def fill(ctx: Context) -> list[int]:
+            ctx.data["box"] = [1]
+            return [1]
+
+        w = create_workflow("order").step("box", fill).step("slow", slow, timeout=0.02).step("look", look, timeout=25)
+        results: list[Any] = []
+        engine = lab.engine(inline_backoff=10)
+        thread = threading.Thread(target=lambda: results.append(engine.execute(w, {"box": [1]}, "o-1")))
+        thread.start()
+        thread.join(30)
+        assert (results[0].status, results[0].history[2].output) == ("completed", [[1], [1], [1]])
+        assert engine.get(w, "o-1").data == {"box": [1]}
+
     def test_none_of_the_engine_means_no_limit(self, lab: Lab) -> None:
         seen: list[object] = []
         lab.engine(default_timeout=None).execute(create_workflow("o").step("a", lambda ctx: seen.append(ctx.remaining())))

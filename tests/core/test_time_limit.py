@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal as signals  # type: ignore[import-not-found]  # what the kit calls
 import asyncio
+import contextlib
 import contextvars
 import functools
 import gc
@@ -88,9 +89,9 @@ def in_place(call: Callable[[], T]) -> T:
     return call()
 
 
-def script(source: str) -> subprocess.CompletedProcess[str]:
+def script(source: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a program of its own, with every warning shown."""
-    command = [sys.executable, "-W", "always", "-c", textwrap.dedent(source)]
+    command = [sys.executable, "-W", "always", *options, "-c", textwrap.dedent(source)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
@@ -424,6 +425,72 @@ def test_nested_limits_that_expire_together_cut_the_outer_call_and_nothing_gets_
 
 
 @needs_timer
+def test_a_signal_that_strikes_the_call_itself_raises_nothing_there_and_comes_again() -> None:
+    quiet: list[str] = []
+
+    def handler(_: object) -> None:
+        the_call = sys._getframe(2)
+        assert the_call.f_code is main_thread.IntervalTimer.call.__code__
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        try:
+            time.sleep(0.02)
+            timer = time_limit._roads.timer
+            assert timer is not None
+            timer.alarm(signal.SIGALRM, the_call)
+            quiet.append("the limit has passed")
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        spin(None)
+
+    with pytest.raises(StepTimeout):
+        call_within(handler, None, 0.01)
+    assert quiet == ["the limit has passed"]
+
+
+@needs_timer
+def test_of_two_limits_that_have_both_passed_the_outer_one_is_cut() -> None:
+    inner_timeouts: list[StepTimeout] = []
+
+    def inner(_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        time.sleep(0.05)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        spin(None)
+
+    def outer(_: object) -> None:
+        try:
+            call_within(inner, None, 0.01)
+        except StepTimeout as error:
+            inner_timeouts.append(error)
+            raise
+
+    with pytest.raises(StepTimeout, match=r"0\.03 s"):
+        call_within(outer, None, 0.03)
+    assert inner_timeouts == []
+
+
+@needs_timer
+def test_an_outer_cut_passes_an_inner_call_that_has_swallowed_its_own() -> None:
+    inner_timeouts: list[StepTimeout] = []
+
+    def inner(_: object) -> None:
+        with contextlib.suppress(BaseException):
+            spin(None)
+        spin(None)
+
+    def outer(_: object) -> None:
+        try:
+            call_within(inner, None, 0.01)
+        except StepTimeout as error:
+            inner_timeouts.append(error)
+            raise
+
+    with pytest.raises(StepTimeout, match=r"0\.03 s"):
+        call_within(outer, None, 0.03)
+    assert inner_timeouts == []
+
+
+@needs_timer
 def test_an_outer_limit_still_holds_after_an_inner_call_has_ended() -> None:
     def outer(_: object) -> None:
         with pytest.raises(StepTimeout):
@@ -561,9 +628,9 @@ def test_a_library_that_uses_the_timer_in_a_handler_and_clears_it_does_not_unlim
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    call_within(handler, None, AMPLE)
+    call_within(handler, None, 0.1)
     with pytest.raises(StepTimeout):
-        call_within(spin, None, LIMIT)
+        call_within(spin, None, 0.2)  # later than what was set for the first step
 
 
 @needs_timer
@@ -980,6 +1047,24 @@ def test_a_process_ends_although_disowned_handlers_still_run() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_process_that_went_every_road_leaves_nothing_open() -> None:
+    done = script(
+        """
+        import threading
+        from flux_core.limits import call_within
+        async def coroutine(_): return 1
+        def calls():
+            for handler in (lambda _: 1, coroutine): call_within(handler, None, 20)
+        calls()
+        thread = threading.Thread(target=calls)
+        thread.start(); thread.join()
+        """,
+        "-X",
+        "dev",
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
 def test_a_forked_child_uses_none_of_its_parents_timers_workers_and_loops_and_spoils_none() -> None:
     done = script("""
@@ -1001,10 +1086,13 @@ def test_a_forked_child_uses_none_of_its_parents_timers_workers_and_loops_and_sp
             thread = threading.Thread(target=call)
             thread.start(); thread.join()
         def all_roads():
-            call_within(lambda a: a, 1, 20)
-            call_within(doze, 0.01, 20)
-            other_thread(lambda: call_within(time.sleep, 0, 20))
-            other_thread(lambda: call_within(doze, 0.01, 20))
+            values = []
+            def call(handler):
+                values.append(call_within(handler, 0.01, 10))
+            for handler in (lambda a: a, doze):
+                call(handler)
+                other_thread(lambda: call(handler))
+            if values != [0.01] * 4: os._exit(4)
         def all_limits():
             timeouts(spin, doze)
             other_thread(lambda: timeouts(lambda _: time.sleep(0.2), doze))
@@ -1023,4 +1111,4 @@ def test_a_forked_child_uses_none_of_its_parents_timers_workers_and_loops_and_sp
         all_limits()
         print("parent and children are well")
     """)
-    assert (done.stdout, done.returncode) == ("parent and children are well\n", 0), done.stderr
+    assert (done.stdout, done.stderr, done.returncode) == ("parent and children are well\n", "", 0)

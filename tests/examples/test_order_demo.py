@@ -91,3 +91,26 @@ def test_a_fraction_that_is_none_is_refused(tmp_path: Path) -> None:
     done = demo(tmp_path / "demo", "--kill-after", "1.5")
     assert done.returncode == 2
     assert "at least 0 and less than 1" in done.stderr
+
+
+def test_the_commands_of_the_readme_run_the_orders_and_approve_those_that_wait(tmp_path: Path) -> None:
+    readme = (ROOT / "examples" / "order_fulfilment" / "README.md").read_text(encoding="utf-8")
+    by_hand = readme.partition("## By hand")[2]
+    blocks = re.findall(r"(?:^    .*\n)+", by_hand, flags=re.MULTILINE)
+    assert [block.split()[0] for block in blocks] == ["flux", "python"]
+    file = "examples/order_fulfilment/orders.jsonl"
+    few = tmp_path / "orders.jsonl"
+    few.write_text("".join((ROOT / file).read_text(encoding="utf-8").splitlines(keepends=True)[:24]), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": PATHS, "FLUX_ORDERS_HOME": str(tmp_path / "home")}
+    told = []
+    for block in blocks:
+        python = f'"{sys.executable}"'
+        script = re.sub("^    ", "", block, flags=re.MULTILINE).replace(file, str(few))
+        script = script.replace("flux run", f"{python} -m flux_cli run").replace("python -c", f"{python} -c")
+        ran = subprocess.run(
+            ["sh", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in ran.stderr, ran.stderr
+        told.append(ran.stdout)
+    assert "wait for the signal approval" in told[0]
+    assert re.search(r"<FluxResult order-fulfilment/order-\d+ completed>", told[1])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from examples.order_fulfilment import make_orders
-from examples.order_fulfilment.journal import DUPLICATE, Entry, Journal, read_journal
+from examples.order_fulfilment.autopsy import Attempt, settled
+from examples.order_fulfilment.journal import DUPLICATE, LOOKUP, Entry, Journal, read_journal
 from examples.order_fulfilment.orders import Order, parse
 from examples.order_fulfilment.proof import foretold, prove
 from flux_core.validation import input_validator
@@ -189,3 +190,27 @@ def test_a_provider_that_does_not_remember_makes_it_twice(tmp_path: Path) -> Non
     refs = {journal.once("charge", "k", "o-1", 4200, remembers=False) for _ in range(2)}
     assert len(refs) == 2
     assert [line.effect for line in read_journal(tmp_path / "journal.jsonl")] == ["charge", "charge"]
+
+
+CHARGE = entry("charge")
+YES, NO = (entry(LOOKUP)._replace(of="charge", found=found) for found in (True, False))
+AGAIN = entry(DUPLICATE)._replace(of="charge", found=True)
+
+
+@pytest.mark.parametrize(
+    ("happened", "later", "said"),
+    [
+        (True, [YES], "verify: done; not repeated"),
+        (True, [YES, CHARGE], "verify: done; yet REPEATED"),
+        (False, [NO, CHARGE], "verify: not done; made now"),
+        (False, [NO, CHARGE, YES], "verify: not done; made now"),  # its answer was lost as well
+        (False, [NO], "verify: not done"),
+        (False, [CHARGE, YES], "made now"),
+        (True, [CHARGE], "REPEATED"),
+        (True, [AGAIN], "same key sent again: suppressed"),
+        (True, [entry("charge", "o-2"), entry("ship")], "nothing more was needed"),
+        (False, [entry("ship")], "step run again"),
+    ],
+)
+def test_an_attempt_in_flight_was_settled_as_the_journal_goes_on(happened: bool, later: list[Entry], said: str) -> None:
+    assert settled(Attempt("o-1", "charge", happened), later) == said

@@ -159,7 +159,8 @@ def _interrupted(runner: Runner, err: Console, id_field: str | None) -> NoReturn
         if id_field is not None
         else "without --id-field the same command would start the lines that are done once more"
     )
-    _note(err, f"interrupted: {done} lines are done, {left} were under way and keep what they have recorded; {again}")
+    under_way = f"{left} were under way and keep what they have recorded" if left else "none was under way"
+    _note(err, f"interrupted: {done} lines are done, {under_way}; {again}")
     raise typer.Exit(INTERRUPTED)
 
 

@@ -1,0 +1,144 @@
+"""Runs of every shape the core has, for tests that look at records and decisions rather than at one behaviour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from flux_core import (
+    NOT_DONE,
+    Context,
+    Done,
+    NonRetryable,
+    RetryPolicy,
+    Unknown,
+    compensation,
+    create_workflow,
+    sleep,
+    verify,
+    wait,
+    wait_any,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.core.conftest import Lab
+
+DURABLE = RetryPolicy(60, maximum=60, jitter=False)
+
+
+def boom(ctx: Context) -> None:
+    message = "boom"
+    raise NonRetryable(message)
+
+
+def unknown(ctx: Context) -> None:
+    raise Unknown
+
+
+def once(ctx: Context) -> str:
+    ctx.data["attempt"] = {"n": (ctx.attempt,)}
+    if ctx.attempt == 1:
+        raise OSError
+    return "ok"
+
+
+def completes(lab: Lab) -> None:
+    w = create_workflow("order").step("a", once).commit("b", once, when=lambda ctx: True)
+    w.step("c", lab.note("c"), when=lambda ctx: False).step("d", lambda ctx: ctx.data.pop("attempt") and None)
+    lab.engine().execute(w, {"n": (1, 2)}, "o-1")
+
+
+def waits(lab: Lab) -> None:
+    w = create_workflow("order").step("a", lambda ctx: wait("go", timeout=60, on_timeout=(1, 2)))
+    w.step("b", lambda ctx: wait_any(["go", "on"])).step("c", lambda ctx: sleep(60)).step("d", lambda ctx: wait("x", 5))
+    lab.engine().execute(w, None, "o-1")
+    lab.clock.advance(60)
+    lab.engine().signal(w, "o-1", "other")
+    lab.engine().signal(w, "o-1", "on", (b"x", 1))
+    lab.engine().wake(w, "o-1")
+    lab.clock.advance(60)
+    lab.engine().wake(w, "o-1")
+    lab.clock.advance(60)
+    lab.engine().wake(w, "o-1")
+
+
+def is_undone(lab: Lab) -> None:
+    w = create_workflow("order").step("a", lab.note("a", (1,)), compensate=compensation(once, retry=DURABLE))
+    w.commit("b", lab.note("b"), compensate=compensation(boom)).step("c", once, retry=DURABLE).step("d", boom)
+    lab.engine().execute(w, None, "o-1")
+    for _ in range(3):
+        lab.clock.advance(60)
+        lab.engine().wake(w, "o-1")
+    lab.engine().skip_step(w, "o-1", "b", who="ann", why="so")
+    lab.engine().retry_step(w, "o-1", "d")
+
+
+def is_cancelled(lab: Lab) -> None:
+    w = create_workflow("order").step("a", lambda ctx: ctx.data.update(x=1), compensate=lab.note("undo"))
+    w.step("b", lambda ctx: wait("go"))
+    lab.engine().execute(w, None, "o-1")
+    lab.engine().cancel(w, "o-1", "why", who="ann")
+    lab.engine().retry_step(w, "o-1", "b", force=True)
+
+
+def is_in_doubt(lab: Lab) -> None:
+    answers = iter([NOT_DONE, None, Done((1, 2))])
+    w = create_workflow("order").commit("a", unknown, on_unknown=verify(lambda ctx: next(answers)))
+    w.commit("b", unknown).commit("c", once, idempotent=True)
+    lab.engine().execute(w, None, "o-1")
+    lab.engine().complete_step(w, "o-1", "a", {"by": "hand"})
+    lab.engine().retry_step(w, "o-1", "b")
+    lab.engine().skip_step(w, "o-1", "b")
+    lab.engine().retry_step(w, "o-1", "a", force=True)
+
+
+def hands_over(lab: Lab) -> None:
+    w = create_workflow("order").step("a", lambda ctx: lab.clock.advance(20)).step("b", lab.note("b"))
+    lab.engine().execute(w, None, "o-1", deadline=10)
+    lab.engine().wake(w, "o-1")
+
+
+def is_blocked(lab: Lab) -> None:
+    w = create_workflow("order").step("a", lambda ctx: wait("go"))
+    lab.engine().execute(w, None, "o-1")
+    lab.engine().wake(create_workflow("order").step("b", lab.note("b")), "o-1")
+    lab.engine().signal(w, "o-1", "go")
+
+
+def dies(lab: Lab) -> None:
+    w = create_workflow("order").commit("a", once, idempotent=True).step("b", lab.die)
+    for _ in range(6):
+        try:
+            lab.engine().execute(w, None, "o-1")
+        except BaseException as error:
+            if type(error).__name__ != "Killed":
+                raise
+        lab.past_the_lease()
+    lab.engine().skip_step(w, "o-1", "b")
+
+
+def has_a_picky_definition(lab: Lab) -> None:
+    def strict(raw: Any) -> Any:
+        message = "no longer accepted"
+        raise ValueError(message)
+
+    lab.engine().execute(create_workflow("order").step("a", lambda ctx: wait("go")).step("b", lab.note("b")), 5, "o-1")
+    w = create_workflow("order").input(strict).step("a", lambda ctx: wait("go")).step("b", lab.note("b"))
+    lab.engine().signal(w, "o-1", "go")
+
+
+STORIES: Final[dict[str, Callable[[Lab], None]]] = {
+    story.__name__: story
+    for story in (
+        completes,
+        waits,
+        is_undone,
+        is_cancelled,
+        is_in_doubt,
+        hands_over,
+        is_blocked,
+        dies,
+        has_a_picky_definition,
+    )
+}
