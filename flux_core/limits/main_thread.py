@@ -88,11 +88,12 @@ def _enter(handler: Callable[[A], object], argument: A) -> object:
 class IntervalTimer:
     """The one timer of the process. `call` is the whole interface; `release` gives everything back at once."""
 
-    __slots__ = ("alarm", "armed", "due", "earlier", "innermost", "interval", "owed")
+    __slots__ = ("alarm", "armed", "due", "earlier", "innermost", "interval", "owed", "promised")
 
     def __init__(self) -> None:
         self.alarm = self._alarm  # one object, so that `is` tells whether it is installed
         self.earlier: object = signals.SIG_DFL
+        self.promised = False
         self.forget()
 
     def forget(self) -> None:
@@ -145,7 +146,16 @@ class IntervalTimer:
             except ValueError:
                 raise SignalTaken from None
             self.earlier = installed
+            self._promise()
         self._set(monotonic(), self._soonest())
+
+    def _promise(self) -> None:
+        """Give back before the interpreter ends: it restores the default action, and a pending signal would kill."""
+        if not self.promised:
+            import atexit
+
+            atexit.register(self.release)
+            self.promised = True
 
     def _soonest(self) -> float:
         soonest = self.due

@@ -1112,3 +1112,18 @@ def test_a_forked_child_uses_none_of_its_parents_timers_workers_and_loops_and_sp
         print("parent and children are well")
     """)
     assert (done.stdout, done.stderr, done.returncode) == ("parent and children are well\n", "", 0)
+
+
+def test_a_timer_that_is_still_pending_does_not_kill_a_process_that_ends() -> None:
+    """Python restores the default action of SIGALRM, which ends the process, before it frees what it holds."""
+    program = """
+import time
+from flux_core.limits import call_within
+begun = time.monotonic()
+call_within(lambda argument: argument, None, 0.2)
+junk = [object() for _ in range(1_000_000)]  # something to free at the end
+time.sleep(max(0, {moment} - (time.monotonic() - begun)))
+"""
+    for moment in (0.19, 0.194, 0.198):
+        child = subprocess.run([sys.executable, "-c", program.format(moment=moment)], check=False)
+        assert child.returncode == 0
