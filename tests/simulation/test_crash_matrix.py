@@ -7,6 +7,8 @@ same shape says what the end has to look like.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache, partial
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
@@ -217,6 +219,31 @@ def disturbed(shape: Shape, store: WorkflowStorage, faults: dict[int, str]) -> D
 def test_without_a_fault_a_shape_ends_as_it_says(shape: Shape) -> None:
     run = undisturbed(shape)
     assert (run.end.status, run.stops) == (shape.ends, shape.stops)
+
+
+def test_without_a_fault_data_and_outputs_are_exactly_what_the_steps_wrote() -> None:
+    """All other runs are held against these, so they must not be wrong in the same way."""
+    ends = {shape.name: undisturbed(shape).end for shape in SHAPES}
+    assert ends["data writes"].data == {
+        "lines": [
+            {"sku": "a", "taxes": [{"rate": Decimal("0.20")}]},
+            {"$dec": "a dictionary that looks like a tag", "raw": b"\x00\xff"},
+        ],
+        "total": Decimal("1.32"),
+        "at": datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
+    }
+    assert ends["a step retried inline"].data == {"before": 1, "after": 2}
+    assert [output for _, _, output in ends["outputs"].steps] == [
+        {"n": 2, "at": datetime(2026, 1, 1, tzinfo=UTC)},
+        None,
+        2 + 7 + 2,
+    ]
+    assert [output for _, _, output in ends["early signals"].steps] == [3, 1, 2]
+    assert ends["a retry that keeps commits"].data == {"runs": 1, "charged": True}
+    assert ends["a retry that keeps commits"].effects == {"charge": 1, "maybe": 1}
+    assert ends["a refund, then a retry"].effects == {"charge": 2, "charge~undo": 1}
+    assert ends["a commit forced to run again"].effects == {"charge": 2}
+    assert ends["cancel with compensations"].effects == {"a": 1, "charge": 1, "charge~undo": 1, "a~undo": 1}
 
 
 @pytest.mark.parametrize("blow", ONE_BLOW)
