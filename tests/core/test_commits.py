@@ -108,7 +108,7 @@ UNKNOWN_OUTCOMES: dict[str, Callable[[], Any]] = {
     "raise Unknown": lambda: Unknown("who knows"),
     "Unknown as the cause": lambda: caused(ValueError(), Unknown()),
     "TimeoutError": lambda: TimeoutError("read timed out"),
-    "a subclass of TimeoutError": lambda: asyncio.TimeoutError(),
+    "a subclass of TimeoutError": lambda: TimeoutError(),
     "ConnectionResetError": lambda: ConnectionResetError(),
     "BrokenPipeError": lambda: BrokenPipeError(),
     "ConnectionError": lambda: ConnectionError(),
@@ -163,8 +163,12 @@ class TestAnUnknownOutcome:
         assert is_stuck(result)
         assert len(bank.charged) == 1
 
-    @pytest.mark.parametrize("output", [object(), {"x": {1: print}}, object], ids=["an object", "a function inside", "a class"])
-    def test_is_what_a_result_that_cannot_be_kept_makes_since_the_effect_did_happen(self, output: Any, lab: Lab) -> None:
+    @pytest.mark.parametrize(
+        "output", [object(), {"x": {1: print}}, object], ids=["an object", "a function inside", "a class"]
+    )
+    def test_is_what_a_result_that_cannot_be_kept_makes_since_the_effect_did_happen(
+        self, output: Any, lab: Lab
+    ) -> None:
         bank = Bank(lab, lambda ctx: output)
         result = lab.engine().execute(order(bank))
         assert is_stuck(result)
@@ -332,7 +336,9 @@ class TestOnUnknownVerify:
         assert [line[1] for line in lab.log.lines if line[0] == "warn"] == ["a probe raised"]
 
     def test_a_done_that_cannot_be_kept_is_unknown(self, lab: Lab) -> None:
-        assert is_stuck(lab.engine().execute(order(Bank(lab, Unknown()), on_unknown=verify(lambda ctx: Done(object())))))
+        assert is_stuck(
+            lab.engine().execute(order(Bank(lab, Unknown()), on_unknown=verify(lambda ctx: Done(object()))))
+        )
 
     def test_a_probe_that_takes_too_long_is_unknown(self, lab: Lab) -> None:
         async def probe(ctx: Context) -> Done:
@@ -402,7 +408,9 @@ class TestTheWaysOutOfStuck:
 
     def test_retry_of_another_step_is_refused_until_it_is_decided(self, lab: Lab) -> None:
         w, bank = self.stuck(lab, "paid")
-        with pytest.raises(Refused, match="step 'charge' has an attempt of unknown outcome; complete or skip that step first"):
+        with pytest.raises(
+            Refused, match="step 'charge' has an attempt of unknown outcome; complete or skip that step first"
+        ):
             lab.engine().retry_step(w, "o-1", "before")
         assert len(bank.charged) == 1
 

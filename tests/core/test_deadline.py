@@ -212,7 +212,9 @@ class TestTheLease:
             lab.engine().execute(w, None, "o-1", deadline=20)
         assert lab.header("o-1").due == lab.clock.now() + 25_000
 
-    def test_of_an_endless_invocation_is_the_engines_plus_a_reserve(self, lab: Lab, killed: type[BaseException]) -> None:
+    def test_of_an_endless_invocation_is_the_engines_plus_a_reserve(
+        self, lab: Lab, killed: type[BaseException]
+    ) -> None:
         w = create_workflow("order").step("a", lab.die)
         with pytest.raises(killed):
             lab.engine().execute(w, None, "o-1")

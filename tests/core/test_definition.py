@@ -148,7 +148,11 @@ class TestDescribe:
         assert (a["retries"], a["timeout"]) == (3, 30.0)
 
     def test_a_workflows_own_defaults_come_before_the_engines_and_after_the_steps(self) -> None:
-        w = create_workflow("order", retries=1, step_timeout=2).step("a", nothing).step("b", nothing, retries=0, timeout=9)
+        w = (
+            create_workflow("order", retries=1, step_timeout=2)
+            .step("a", nothing)
+            .step("b", nothing, retries=0, timeout=9)
+        )
         a, b = FluxEngine(default_retries=5, default_timeout=7).describe(w)["steps"]
         assert (a["retries"], a["timeout"], b["retries"], b["timeout"]) == (1, 2.0, 0, 9.0)
 
@@ -194,7 +198,9 @@ class TestAWrongDefinition:
 
     @pytest.mark.parametrize("retries", [-1, 1.5, True, "3", 10_000])
     def test_with_impossible_retries_is_told_the_range(self, retries: Any) -> None:
-        with pytest.raises(DefinitionError, match=r"'order', step 'a': retries must be a whole number from 0 to \d+; got"):
+        with pytest.raises(
+            DefinitionError, match=r"'order', step 'a': retries must be a whole number from 0 to \d+; got"
+        ):
             create_workflow("order").step("a", nothing, retries=retries)
         with pytest.raises(DefinitionError, match="retries must be a whole number"):
             create_workflow("order", retries=retries)
@@ -211,7 +217,9 @@ class TestAWrongDefinition:
         with pytest.raises(DefinitionError, match="workflow name .* is not allowed: use 1 to 128 of A-Z a-z 0-9"):
             create_workflow(name)
 
-    @pytest.mark.parametrize("name", ["", ".", "..", "a.b", "__x__", "a b", "a/b", "ä", "a" * 129, "a\n", "x~undo", None])
+    @pytest.mark.parametrize(
+        "name", ["", ".", "..", "a.b", "__x__", "a b", "a/b", "ä", "a" * 129, "a\n", "x~undo", None]
+    )
     def test_with_a_bad_step_name_is_told_the_characters(self, name: Any) -> None:
         with pytest.raises(DefinitionError, match="'order': the step name .* is not allowed: use 1 to 128 of"):
             create_workflow("order").step(name, nothing)
@@ -255,7 +263,9 @@ class TestAWrongDefinition:
             FluxEngine(default_timeout=7200)
 
     def test_with_a_mistyped_option_is_told_the_options(self) -> None:
-        with pytest.raises(DefinitionError, match=r"step 'a': there is no option 'retry_count'; the options are retries, "):
+        with pytest.raises(
+            DefinitionError, match=r"step 'a': there is no option 'retry_count'; the options are retries, "
+        ):
             create_workflow("order").step("a", nothing, retry_count=3)
 
     @pytest.mark.parametrize("option", [{"idempotent": True}, {"on_unknown": "retry"}])

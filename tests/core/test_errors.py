@@ -120,7 +120,9 @@ class TestARecordThatCannotBeRead:
     def test_of_a_newer_schema_names_its_version_and_says_to_upgrade(self, lab: Lab) -> None:
         w = suspended(lab)
         lab.storage._logs[lab.ref("o-1")][1] = DAMAGE["a newer schema"]
-        with pytest.raises(CorruptRecord, match="has schema version 2, this kit reads 1; upgrade .* Nothing was changed"):
+        with pytest.raises(
+            CorruptRecord, match="has schema version 2, this kit reads 1; upgrade .* Nothing was changed"
+        ):
             lab.engine().get(w, "o-1")
 
     def test_that_is_the_first_is_named_too(self, lab: Lab) -> None:
@@ -258,5 +260,7 @@ class TestErrors:
         assert not any(issubclass(one, other) for one in groups for other in groups if one is not other)
 
     def test_of_a_workflow_name_that_nobody_registered_say_that_there_are_none(self) -> None:
-        with pytest.raises(CallerError, match=r"no workflow 'order' is registered with this engine \(registered: none\)"):
+        with pytest.raises(
+            CallerError, match=r"no workflow 'order' is registered with this engine \(registered: none\)"
+        ):
             FluxEngine().execute("order")

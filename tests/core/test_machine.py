@@ -98,7 +98,9 @@ class TestEvolve:
         assert episodes
 
     @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
-    def test_continues_from_a_snapshot_at_any_place_as_from_the_start(self, story: Callable[[Lab], None], lab: Lab) -> None:
+    def test_continues_from_a_snapshot_at_any_place_as_from_the_start(
+        self, story: Callable[[Lab], None], lab: Lab
+    ) -> None:
         story(lab)
         ref = lab.ref("o-1")
         whole = encode_state(fold(ref, lab.records("o-1")))
@@ -145,10 +147,12 @@ def values() -> st.SearchStrategy[Any]:
     scalars |= st.decimals(allow_nan=False) | st.datetimes() | st.dates() | st.uuids()
     return st.recursive(
         scalars,
-        lambda inner: st.lists(inner, max_size=3)
-        | st.tuples(inner, inner)
-        | st.dictionaries(st.text(max_size=3) | st.sampled_from(["$d", "$t", "$$"]), inner, max_size=3)
-        | st.dictionaries(st.integers(), inner, max_size=2),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.tuples(inner, inner)
+            | st.dictionaries(st.text(max_size=3) | st.sampled_from(["$d", "$t", "$$"]), inner, max_size=3)
+            | st.dictionaries(st.integers(), inner, max_size=2)
+        ),
         max_leaves=8,
     )
 
