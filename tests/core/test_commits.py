@@ -104,27 +104,31 @@ class TestAnOrdinaryException:
         assert lab.engine().execute(order(bank, retries=0)).status == "failed"
 
 
-UNKNOWN_OUTCOMES: dict[str, Callable[[], Any]] = {
-    "raise Unknown": lambda: Unknown("who knows"),
-    "Unknown as the cause": lambda: caused(ValueError(), Unknown()),
-    "TimeoutError": lambda: TimeoutError("read timed out"),
-    "a subclass of TimeoutError": lambda: TimeoutError(),
-    "ConnectionResetError": lambda: ConnectionResetError(),
-    "BrokenPipeError": lambda: BrokenPipeError(),
-    "ConnectionError": lambda: ConnectionError(),
-    "TimeoutError as the cause": lambda: caused(ValueError(), TimeoutError()),
-    "TimeoutError as the context": lambda: caused(ValueError(), TimeoutError(), context=True),
-    "ConnectionResetError two causes deep": lambda: caused(ValueError(), caused(KeyError(), ConnectionResetError())),
-    "TimeoutError behind a refused connection": lambda: caused(ConnectionRefusedError(), TimeoutError()),
-    "NonRetryable caused by TimeoutError": lambda: caused(NonRetryable(), TimeoutError()),
-    "a chain that is a ring": lambda: ring(),
-}
+class ReadTimeout(TimeoutError):
+    """As HTTP libraries have one."""
 
 
 def ring() -> BaseException:
     one, other = ValueError(), TimeoutError()
     one.__cause__, other.__cause__ = other, one
     return one
+
+
+UNKNOWN_OUTCOMES: dict[str, Callable[[], Any]] = {
+    "raise Unknown": lambda: Unknown("who knows"),
+    "Unknown as the cause": lambda: caused(ValueError(), Unknown()),
+    "TimeoutError": lambda: TimeoutError("read timed out"),
+    "a subclass of TimeoutError": ReadTimeout,
+    "ConnectionResetError": ConnectionResetError,
+    "BrokenPipeError": BrokenPipeError,
+    "ConnectionError": ConnectionError,
+    "TimeoutError as the cause": lambda: caused(ValueError(), TimeoutError()),
+    "TimeoutError as the context": lambda: caused(ValueError(), TimeoutError(), context=True),
+    "ConnectionResetError two causes deep": lambda: caused(ValueError(), caused(KeyError(), ConnectionResetError())),
+    "TimeoutError behind a refused connection": lambda: caused(ConnectionRefusedError(), TimeoutError()),
+    "NonRetryable caused by TimeoutError": lambda: caused(NonRetryable(), TimeoutError()),
+    "a chain that is a ring": ring,
+}
 
 
 class TestAnUnknownOutcome:
@@ -415,7 +419,7 @@ class TestTheWaysOutOfStuck:
         assert len(bank.charged) == 1
 
     def test_cancel_is_kept_until_the_outcome_is_decided_and_a_completed_one_is_undone(self, lab: Lab) -> None:
-        w, bank = self.stuck(lab, compensate=lab.note("refund"))
+        w, _ = self.stuck(lab, compensate=lab.note("refund"))
         assert is_stuck(lab.engine().cancel(w, "o-1", "no longer wanted"))
         assert "refund" not in lab.calls
         result = lab.engine().complete_step(w, "o-1", "charge")
@@ -424,7 +428,7 @@ class TestTheWaysOutOfStuck:
         assert lab.statuses(result) == {"before": "completed", "charge": "compensated", "after": "pending"}
 
     def test_cancel_is_kept_and_a_skipped_one_is_not_undone(self, lab: Lab) -> None:
-        w, bank = self.stuck(lab, compensate=lab.note("refund"))
+        w, _ = self.stuck(lab, compensate=lab.note("refund"))
         lab.engine().cancel(w, "o-1")
         result = lab.engine().skip_step(w, "o-1", "charge")
         assert (result.status, lab.calls) == ("cancelled", ["before"])
@@ -432,7 +436,7 @@ class TestTheWaysOutOfStuck:
     @pytest.mark.parametrize(("answer", "undone"), [(Done(), ["before", "refund"]), (NOT_DONE, ["before"])])
     def test_cancel_asks_the_probe_again(self, answer: Any, undone: list[str], lab: Lab) -> None:
         answers = iter([UNKNOWN, answer])
-        w, bank = self.stuck(lab, compensate=lab.note("refund"), on_unknown=verify(lambda ctx: next(answers)))
+        w, _ = self.stuck(lab, compensate=lab.note("refund"), on_unknown=verify(lambda ctx: next(answers)))
         assert lab.engine().cancel(w, "o-1").status == "cancelled"
         assert lab.calls == undone
 

@@ -1,4 +1,4 @@
-"""An invocation has an end: it hands over in time, and starts no effect that it could not wait for (PROTOCOL rule 15)."""
+"""An invocation ends: it hands over in time, and starts no effect that it could not wait for (PROTOCOL rule 15)."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class TestTheEffectiveTimeLimit:
         assert seen == [pytest.approx(97), 5]
 
     def test_has_a_smaller_margin_in_short_invocations(self, lab: Lab) -> None:
-        seen: list[float] = []
+        seen: list[float | None] = []
         w = create_workflow("order").step("a", lambda ctx: seen.append(ctx.remaining()))
         lab.engine().execute(w, None, "o-1", deadline=10)
         assert seen == [pytest.approx(9)]

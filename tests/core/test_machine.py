@@ -143,8 +143,11 @@ class TestEvolve:
 
 
 def values() -> st.SearchStrategy[Any]:
-    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
-    scalars |= st.decimals(allow_nan=False) | st.datetimes() | st.dates() | st.uuids()
+    scalars: st.SearchStrategy[Any] = (
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+    )
+    others: tuple[st.SearchStrategy[Any], ...] = (st.decimals(allow_nan=False), st.datetimes(), st.dates(), st.uuids())
+    scalars = st.one_of(scalars, *others)
     return st.recursive(
         scalars,
         lambda inner: (

@@ -155,7 +155,8 @@ class TestAResult:
     def test_has_an_id_a_duration_and_tells_whether_it_was_created(self, lab: Lab) -> None:
         w = create_workflow("order").step("a", lambda ctx: lab.clock.advance(2.5))
         result = lab.engine().execute(w)
-        assert (len(result.id), result.duration, result.created) == (32, pytest.approx(2.5), True)
+        assert (len(result.id), result.created) == (32, True)
+        assert result.duration == pytest.approx(2.5)
         assert lab.engine().get(w, result.id).created is False
         assert repr(result) == f"<FluxResult order/{result.id} completed>"
 

@@ -314,12 +314,16 @@ class TestAFailureOnTheWay:
         self, lab: Lab, killed: type[BaseException]
     ) -> None:
         handler: list[Callable[[Context], object]] = [lambda ctx: 1 / 0]
-        w = create_workflow("order", retries=0).step("a", lambda ctx: handler[0](ctx))
+
+        def latest(ctx: Context) -> object:
+            return handler[-1](ctx)
+
+        w = create_workflow("order", retries=0).step("a", latest)
         lab.engine().execute(w, None, "o-1")
-        handler[0] = lab.die
+        handler.append(lab.die)
         with pytest.raises(killed):
             lab.engine().retry_step(w, "o-1", "a")
-        handler[0] = lab.note("a", 7)
+        handler.append(lab.note("a", 7))
         lab.past_the_lease()
         (result,) = lab.engine(workflows=[w]).recover()
         assert (result.status, result.history[0].output) == ("completed", 7)

@@ -45,7 +45,10 @@ def saga(lab: Lab, last: Callable[[Context], object] = boom, **undos: Any) -> Wo
     return w.step("last", last)
 
 
-def undo_that_fails(lab: Lab, times: int = 99, error: Any = ValueError("not now")) -> Callable[[Context], object]:
+NOT_NOW = ValueError("not now")
+
+
+def undo_that_fails(lab: Lab, times: int = 99, error: Any = NOT_NOW) -> Callable[[Context], object]:
     def undo(ctx: Context) -> None:
         lab.calls.append(f"undo {ctx.step} {ctx.attempt}")
         if ctx.attempt <= times:
@@ -271,7 +274,8 @@ class TestItsKey:
 
 class TestAFailedCompensation:
     def failed(self, lab: Lab, *names: str) -> WorkflowBuilder:
-        w = saga(lab, **{name: compensation(undo_that_fails(lab), retries=0) for name in names})
+        undos: dict[str, Any] = {name: compensation(undo_that_fails(lab), retries=0) for name in names}
+        w = saga(lab, **undos)
         assert lab.engine().execute(w, None, "o-1").status == "failed"
         lab.calls.clear()
         return w
@@ -412,16 +416,22 @@ class TestCancel:
         assert lab.calls == ["refund"]
 
     def test_while_it_is_being_undone_changes_nothing(self, lab: Lab) -> None:
-        w = create_workflow("order").step(
-            "a", lab.note("a"), compensate=lambda ctx: lab.engine().cancel(w, "o-1", "too late") and None
-        )
-        w.step("last", boom)
+        w = create_workflow("order")
+
+        def undo(ctx: Context) -> None:
+            lab.engine().cancel(w, "o-1", "too late")
+
+        w.step("a", lab.note("a"), compensate=undo).step("last", boom)
         result = lab.engine().execute(w, None, "o-1")
         assert (result.status, str(result.error)) == ("rolled_back", "boom")
 
     def test_in_the_last_step_still_cancels(self, lab: Lab) -> None:
         w = create_workflow("order")
-        w.step("a", lambda ctx: lab.engine().cancel(w, "o-1") and None, compensate=lab.note("undo a"))
+
+        def last(ctx: Context) -> None:
+            lab.engine().cancel(w, "o-1")
+
+        w.step("a", last, compensate=lab.note("undo a"))
         assert lab.engine().execute(w, None, "o-1").status == "cancelled"
         assert lab.calls == ["undo a"]
 

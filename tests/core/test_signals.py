@@ -153,7 +153,7 @@ class TestASignal:
         lab.engine().execute(w, None, "o-1")
         lab.engine().signal(w, "o-1", "go", 1, dedupe_id="x")
         with pytest.raises(
-            Conflict, match="signal 'go' to workflow 'order', id 'o-1' was sent before .* another payload"
+            Conflict, match=r"signal 'go' to workflow 'order', id 'o-1' was sent before .* another payload"
         ):
             lab.engine().signal(w, "o-1", "go", other, dedupe_id="x")
 
@@ -219,7 +219,7 @@ class TestASignal:
     def test_has_a_name_by_the_rules(self, name: Any, lab: Lab) -> None:
         w = waiting(lab)
         lab.engine().execute(w, None, "o-1")
-        with pytest.raises(CallerError, match="the signal name .* is not allowed"):
+        with pytest.raises(CallerError, match=r"the signal name .* is not allowed"):
             lab.engine().signal(w, "o-1", name)
 
     def test_with_a_payload_that_cannot_be_stored_is_refused_before_anything_is_written(self, lab: Lab) -> None:

@@ -305,8 +305,8 @@ class TestAHandler:
 
         def look(ctx: Context) -> None:
             seen.update(
-                id=ctx.id, workflow=ctx.workflow, tenant=ctx.tenant, input=ctx.input, step=ctx.step, attempt=ctx.attempt,
-                status=ctx.status, current_step=ctx.current_step, results=dict.fromkeys(ctx.results),
+                id=ctx.id, workflow=ctx.workflow, tenant=ctx.tenant, input=ctx.input, step=ctx.step,
+                attempt=ctx.attempt, status=ctx.status, current_step=ctx.current_step, results=dict.fromkeys(ctx.results),
                 history=[(entry.name, entry.status) for entry in ctx.history],
             )  # fmt: skip
 

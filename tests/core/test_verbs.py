@@ -191,7 +191,8 @@ TABLE: Final[dict[str, tuple[Any, ...]]] = {
     "wake": STATUSES,
     "signal": ("completed", REFUSED, "failed", "rolled_back", "rolling_back", "stuck", "blocked", REFUSED),
     "retry_step": (
-        "suspended", (FORCE, "completed"), "completed", "completed", REFUSED, "completed", "suspended", (FORCE, "suspended"),
+        "suspended", (FORCE, "completed"), "completed", "completed",
+        REFUSED, "completed", "suspended", (FORCE, "suspended"),
     ),
     "resume": ("suspended", REFUSED, "completed", "completed", "rolling_back", "stuck", "blocked", REFUSED),
     "cancel": ("cancelled", REFUSED, "failed", "rolled_back", "rolling_back", "stuck", "cancelled", "cancelled"),
@@ -292,7 +293,7 @@ class TestTheTableOfVerbs:
     def test_an_id_that_is_no_name_is_a_callers_error(self, name: str, id_: str, world: World) -> None:
         world.declare(world.did("gate"))
         arguments = {"execute": (INPUT, id_), "signal": (id_, "go"), "retry_step": (id_, "gate")}.get(name, (id_,))
-        with pytest.raises(CallerError, match="the id .* is not allowed: use 1 to 128 of"):
+        with pytest.raises(CallerError, match=r"the id .* is not allowed: use 1 to 128 of"):
             getattr(world.engine, name)(world.workflow, *arguments)
 
     def test_what_is_unknown_is_not_found(self) -> None:
