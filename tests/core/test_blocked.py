@@ -86,7 +86,11 @@ class TestAChangedDefinition:
         assert lab.calls == ["a"]
 
     def test_blocks_an_instance_that_is_being_undone_and_heals(self, lab: Lab, killed: type[BaseException]) -> None:
-        w = create_workflow("order", retries=0).step("a", lab.note("a"), compensate=lab.die).step("b", lambda ctx: 1 / 0)
+        w = (
+            create_workflow("order", retries=0)
+            .step("a", lab.note("a"), compensate=lab.die)
+            .step("b", lambda ctx: 1 / 0)
+        )
         with pytest.raises(killed):
             lab.engine().execute(w, None, "o-1")
         lab.past_the_lease()
@@ -102,7 +106,9 @@ class TestAChangedDefinition:
         self, verb: str, step: str, blocked: Any, lab: Lab
     ) -> None:
         before = lab.storage.read(lab.ref("o-1"))
-        with pytest.raises(Refused, match=r"its definition has changed since it started \(it has a, gate, last\); use the"):
+        with pytest.raises(
+            Refused, match=r"its definition has changed since it started \(it has a, gate, last\); use the"
+        ):
             getattr(lab.engine(), verb)(changed(lab), "o-1", step)
         assert lab.storage.read(lab.ref("o-1")) == before
 

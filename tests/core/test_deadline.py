@@ -1,4 +1,4 @@
-"""An invocation has an end: it hands over in time, and starts no effect that it could not wait for (PROTOCOL rule 15)."""
+"""An invocation ends: it hands over in time, and starts no effect that it could not wait for (PROTOCOL rule 15)."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class TestTheEffectiveTimeLimit:
         assert seen == [pytest.approx(97), 5]
 
     def test_has_a_smaller_margin_in_short_invocations(self, lab: Lab) -> None:
-        seen: list[float] = []
+        seen: list[float | None] = []
         w = create_workflow("order").step("a", lambda ctx: seen.append(ctx.remaining()))
         lab.engine().execute(w, None, "o-1", deadline=10)
         assert seen == [pytest.approx(9)]
@@ -212,7 +212,9 @@ class TestTheLease:
             lab.engine().execute(w, None, "o-1", deadline=20)
         assert lab.header("o-1").due == lab.clock.now() + 25_000
 
-    def test_of_an_endless_invocation_is_the_engines_plus_a_reserve(self, lab: Lab, killed: type[BaseException]) -> None:
+    def test_of_an_endless_invocation_is_the_engines_plus_a_reserve(
+        self, lab: Lab, killed: type[BaseException]
+    ) -> None:
         w = create_workflow("order").step("a", lab.die)
         with pytest.raises(killed):
             lab.engine().execute(w, None, "o-1")

@@ -78,7 +78,8 @@ class TestTheBuilder:
         def named(ctx: Any) -> int:
             return 6
 
-        assert (bare(None), named(None)) == (5, 6)
+        anything: Any = None
+        assert (bare(anything), named(anything)) == (5, 6)
 
     def test_gives_the_same_definition_at_every_build(self) -> None:
         w = create_workflow("order").step("a", nothing)
@@ -148,7 +149,11 @@ class TestDescribe:
         assert (a["retries"], a["timeout"]) == (3, 30.0)
 
     def test_a_workflows_own_defaults_come_before_the_engines_and_after_the_steps(self) -> None:
-        w = create_workflow("order", retries=1, step_timeout=2).step("a", nothing).step("b", nothing, retries=0, timeout=9)
+        w = (
+            create_workflow("order", retries=1, step_timeout=2)
+            .step("a", nothing)
+            .step("b", nothing, retries=0, timeout=9)
+        )
         a, b = FluxEngine(default_retries=5, default_timeout=7).describe(w)["steps"]
         assert (a["retries"], a["timeout"], b["retries"], b["timeout"]) == (1, 2.0, 0, 9.0)
 
@@ -194,7 +199,9 @@ class TestAWrongDefinition:
 
     @pytest.mark.parametrize("retries", [-1, 1.5, True, "3", 10_000])
     def test_with_impossible_retries_is_told_the_range(self, retries: Any) -> None:
-        with pytest.raises(DefinitionError, match=r"'order', step 'a': retries must be a whole number from 0 to \d+; got"):
+        with pytest.raises(
+            DefinitionError, match=r"'order', step 'a': retries must be a whole number from 0 to \d+; got"
+        ):
             create_workflow("order").step("a", nothing, retries=retries)
         with pytest.raises(DefinitionError, match="retries must be a whole number"):
             create_workflow("order", retries=retries)
@@ -208,12 +215,14 @@ class TestAWrongDefinition:
 
     @pytest.mark.parametrize("name", ["", ".", "..", "__x__", "a b", "a/b", "ä", "a" * 129, "a\n", "~", None, 5])
     def test_with_a_bad_workflow_name_is_told_the_characters(self, name: Any) -> None:
-        with pytest.raises(DefinitionError, match="workflow name .* is not allowed: use 1 to 128 of A-Z a-z 0-9"):
+        with pytest.raises(DefinitionError, match=r"workflow name .* is not allowed: use 1 to 128 of A-Z a-z 0-9"):
             create_workflow(name)
 
-    @pytest.mark.parametrize("name", ["", ".", "..", "a.b", "__x__", "a b", "a/b", "ä", "a" * 129, "a\n", "x~undo", None])
+    @pytest.mark.parametrize(
+        "name", ["", ".", "..", "a.b", "__x__", "a b", "a/b", "ä", "a" * 129, "a\n", "x~undo", None]
+    )
     def test_with_a_bad_step_name_is_told_the_characters(self, name: Any) -> None:
-        with pytest.raises(DefinitionError, match="'order': the step name .* is not allowed: use 1 to 128 of"):
+        with pytest.raises(DefinitionError, match=r"'order': the step name .* is not allowed: use 1 to 128 of"):
             create_workflow("order").step(name, nothing)
 
     def test_with_a_lambda_as_bare_decorator_is_told_that_its_name_will_not_do(self) -> None:
@@ -255,7 +264,9 @@ class TestAWrongDefinition:
             FluxEngine(default_timeout=7200)
 
     def test_with_a_mistyped_option_is_told_the_options(self) -> None:
-        with pytest.raises(DefinitionError, match=r"step 'a': there is no option 'retry_count'; the options are retries, "):
+        with pytest.raises(
+            DefinitionError, match=r"step 'a': there is no option 'retry_count'; the options are retries, "
+        ):
             create_workflow("order").step("a", nothing, retry_count=3)
 
     @pytest.mark.parametrize("option", [{"idempotent": True}, {"on_unknown": "retry"}])
@@ -342,7 +353,7 @@ class TestAWrongDefinition:
 
     @pytest.mark.parametrize("tenant", ["", "a/b", "..", "__x__", "a" * 129])
     def test_an_engines_tenant_must_be_a_name(self, tenant: str) -> None:
-        with pytest.raises(CallerError, match="the tenant .* is not allowed: use 1 to 128 of"):
+        with pytest.raises(CallerError, match=r"the tenant .* is not allowed: use 1 to 128 of"):
             FluxEngine(tenant=tenant)
 
 
@@ -370,7 +381,7 @@ class TestTwoWorkflows:
 class TestADirective:
     @pytest.mark.parametrize("name", ["", "a b", "..", "__x__", "a" * 129])
     def test_names_its_signals_by_the_rules(self, name: str) -> None:
-        with pytest.raises(CallerError, match="the signal name .* is not allowed"):
+        with pytest.raises(CallerError, match=r"the signal name .* is not allowed"):
             wait(name)
 
     def test_waits_for_at_least_one_signal(self) -> None:

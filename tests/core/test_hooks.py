@@ -156,5 +156,7 @@ class TestAWrongHook:
     def test_is_refused_and_told_which_there_are(self, hooks: Any) -> None:
         from flux_core import FluxEngine
 
-        with pytest.raises(DefinitionError, match="is no hook, or not a function; the hooks are step_start, step_complete"):
+        with pytest.raises(
+            DefinitionError, match="is no hook, or not a function; the hooks are step_start, step_complete"
+        ):
             FluxEngine(on=hooks)

@@ -140,7 +140,9 @@ class TestAHandlerThatChangesTheInput:
         raw = {"items": [{"n": 1}], "one": 1}
         result = lab.engine().execute(create_workflow("order").step("a", handler), raw, "o-1")
         assert (result.status, lab.calls) == ("failed", ["a"])
-        assert "step 'a' changed ctx.input, which belongs to the caller; copy what you want to change" in str(result.error)
+        assert "step 'a' changed ctx.input, which belongs to the caller; copy what you want to change" in str(
+            result.error
+        )
         assert raw == {"items": [{"n": 1}], "one": 1}, "nor did the caller's own object change"
 
     @pytest.mark.parametrize("change", [set_key, change_nested, append, remove])
@@ -194,7 +196,11 @@ class TestAHandlerThatChangesTheInput:
 
         w = create_workflow("order").step("a", keep).step("b", change).step("c", lambda ctx: ctx.input)
         result = lab.engine().execute(w, {"items": [1]})
-        assert (result.status, result.data, result.history[2].output) == ("completed", {"items": [1, 2]}, {"items": [1]})
+        assert (result.status, result.data, result.history[2].output) == (
+            "completed",
+            {"items": [1, 2]},
+            {"items": [1]},
+        )
 
 
 class TestTheRawInput:

@@ -98,7 +98,9 @@ class TestEvolve:
         assert episodes
 
     @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
-    def test_continues_from_a_snapshot_at_any_place_as_from_the_start(self, story: Callable[[Lab], None], lab: Lab) -> None:
+    def test_continues_from_a_snapshot_at_any_place_as_from_the_start(
+        self, story: Callable[[Lab], None], lab: Lab
+    ) -> None:
         story(lab)
         ref = lab.ref("o-1")
         whole = encode_state(fold(ref, lab.records("o-1")))
@@ -141,14 +143,19 @@ class TestEvolve:
 
 
 def values() -> st.SearchStrategy[Any]:
-    scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
-    scalars |= st.decimals(allow_nan=False) | st.datetimes() | st.dates() | st.uuids()
+    scalars: st.SearchStrategy[Any] = (
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+    )
+    others: tuple[st.SearchStrategy[Any], ...] = (st.decimals(allow_nan=False), st.datetimes(), st.dates(), st.uuids())
+    scalars = st.one_of(scalars, *others)
     return st.recursive(
         scalars,
-        lambda inner: st.lists(inner, max_size=3)
-        | st.tuples(inner, inner)
-        | st.dictionaries(st.text(max_size=3) | st.sampled_from(["$d", "$t", "$$"]), inner, max_size=3)
-        | st.dictionaries(st.integers(), inner, max_size=2),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.tuples(inner, inner)
+            | st.dictionaries(st.text(max_size=3) | st.sampled_from(["$d", "$t", "$$"]), inner, max_size=3)
+            | st.dictionaries(st.integers(), inner, max_size=2)
+        ),
         max_leaves=8,
     )
 

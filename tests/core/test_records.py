@@ -18,7 +18,20 @@ if TYPE_CHECKING:
 
     from tests.core.conftest import Lab
 
-OWNERS = {r.RENEW, r.STEP, r.SKIPPED, r.INTENT, r.COMP, r.RETRY_WAIT, r.RECV, r.TIMEOUT, r.SUSP, r.YIELD, r.END, r.STUCK}
+OWNERS = {
+    r.RENEW,
+    r.STEP,
+    r.SKIPPED,
+    r.INTENT,
+    r.COMP,
+    r.RETRY_WAIT,
+    r.RECV,
+    r.TIMEOUT,
+    r.SUSP,
+    r.YIELD,
+    r.END,
+    r.STUCK,
+}
 
 
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
@@ -38,7 +51,9 @@ class TestALog:
         trees = [json.loads(raw) for raw in lab.storage.read(lab.ref("o-1"))]
         assert trees[0]["t"] == "start"
         assert all(tree["t"] != "start" for tree in trees[1:])
-        assert all((tree["v"], type(tree["ep"]), type(tree["at"]), len(tree["n"])) == (1, int, int, 2) for tree in trees)
+        assert all(
+            (tree["v"], type(tree["ep"]), type(tree["at"]), len(tree["n"])) == (1, int, int, 2) for tree in trees
+        )
         assert [tree["at"] for tree in trees] == sorted(tree["at"] for tree in trees)
 
     def test_has_no_nonce_twice(self, story: Callable[[Lab], None], lab: Lab) -> None:
@@ -47,7 +62,9 @@ class TestALog:
         assert len(nonces) == len(set(nonces))
         assert all(len(by) == 32 for by, _ in nonces)
 
-    def test_has_epochs_that_rise_with_each_claim_and_nowhere_else(self, story: Callable[[Lab], None], lab: Lab) -> None:
+    def test_has_epochs_that_rise_with_each_claim_and_nowhere_else(
+        self, story: Callable[[Lab], None], lab: Lab
+    ) -> None:
         story(lab)
         epoch = 0
         for record in lab.records("o-1"):

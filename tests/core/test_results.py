@@ -77,7 +77,9 @@ class TestTheHistory:
         w = create_workflow("order").step("z", lab.note("z", 1)).step("y", lab.note("y"), when=lambda ctx: False)
         w.step("x", boom).step("a", lab.note("a"))
         result = lab.engine().execute(w)
-        assert [(step.name, step.path, step.status, step.output, step.error, step.retries) for step in result.history] == [
+        assert [
+            (step.name, step.path, step.status, step.output, step.error, step.retries) for step in result.history
+        ] == [
             ("z", "z", "completed", 1, None, 0),
             ("y", "y", "skipped", None, None, 0),
             ("x", "x", "failed", None, "boom", 0),
@@ -86,7 +88,12 @@ class TestTheHistory:
 
     def test_has_times_in_utc_and_durations_in_seconds(self, lab: Lab) -> None:
         begun = lab.clock.now()
-        w = create_workflow("order").step("a", lambda ctx: lab.clock.advance(1.5)).step("b", boom).step("c", lab.note("c"))
+        w = (
+            create_workflow("order")
+            .step("a", lambda ctx: lab.clock.advance(1.5))
+            .step("b", boom)
+            .step("c", lab.note("c"))
+        )
         a, b, c = lab.engine().execute(w).history
         assert a.started_at == datetime.fromtimestamp(begun / 1000, UTC)
         assert a.completed_at == datetime.fromtimestamp(begun / 1000 + 1.5, UTC)
@@ -95,7 +102,11 @@ class TestTheHistory:
         assert (c.started_at, c.completed_at, c.duration, c.compensated_at) == (None, None, None, None)
 
     def test_tells_when_a_step_was_undone(self, lab: Lab) -> None:
-        w = create_workflow("order").step("a", lab.note("a"), compensate=lambda ctx: lab.clock.advance(2)).step("b", boom)
+        w = (
+            create_workflow("order")
+            .step("a", lab.note("a"), compensate=lambda ctx: lab.clock.advance(2))
+            .step("b", boom)
+        )
         (a, _) = lab.engine().execute(w).history
         assert a.completed_at is not None
         assert a.compensated_at is not None
@@ -115,11 +126,26 @@ class TestAResult:
             ctx.data["x"] = {"y": (1, 2)}
             return [1]
 
-        w = create_workflow("order").step("a", a, compensate=lab.note("u")).commit("b", lab.note("b", 2)).step("c", boom)
+        w = (
+            create_workflow("order")
+            .step("a", a, compensate=lab.note("u"))
+            .commit("b", lab.note("b", 2))
+            .step("c", boom)
+        )
 
         def shown(result: Any) -> object:
             steps = [
-                (s.name, s.status, s.retries, s.output, s.error, s.started_at, s.completed_at, s.compensated_at, s.duration)
+                (
+                    s.name,
+                    s.status,
+                    s.retries,
+                    s.output,
+                    s.error,
+                    s.started_at,
+                    s.completed_at,
+                    s.compensated_at,
+                    s.duration,
+                )
                 for s in result.history
             ]
             return result.id, result.status, result.data, result.error, steps
@@ -129,7 +155,8 @@ class TestAResult:
     def test_has_an_id_a_duration_and_tells_whether_it_was_created(self, lab: Lab) -> None:
         w = create_workflow("order").step("a", lambda ctx: lab.clock.advance(2.5))
         result = lab.engine().execute(w)
-        assert (len(result.id), result.duration, result.created) == (32, pytest.approx(2.5), True)
+        assert (len(result.id), result.created) == (32, True)
+        assert result.duration == pytest.approx(2.5)
         assert lab.engine().get(w, result.id).created is False
         assert repr(result) == f"<FluxResult order/{result.id} completed>"
 

@@ -75,7 +75,11 @@ class TestRetryStep:
             del ctx.data["gone"]
             ctx.data["new"] = 1
 
-        w = create_workflow("order").step("a", lambda ctx: ctx.data.update(box={"items": [1]}, gone=1)).step("b", second)
+        w = (
+            create_workflow("order")
+            .step("a", lambda ctx: ctx.data.update(box={"items": [1]}, gone=1))
+            .step("b", second)
+        )
         w.step("c", lambda ctx: 1 / 0, retries=0)
         lab.engine().execute(w, None, "o-1")
         lab.engine().retry_step(w, "o-1", "b")
@@ -110,7 +114,9 @@ class TestRetryStep:
         lab.engine().retry_step(shop.workflow, "o-1", "b")
         assert lab.calls == ["c", "d"]
 
-    def test_after_a_rollback_starts_at_the_earliest_compensated_step_since_its_effects_were_undone(self, lab: Lab) -> None:
+    def test_after_a_rollback_starts_at_the_earliest_compensated_step_since_its_effects_were_undone(
+        self, lab: Lab
+    ) -> None:
         shop = Shop(lab, "d", undo=True)
         assert shop.start().status == "rolled_back"
         shop.mend()
@@ -120,7 +126,11 @@ class TestRetryStep:
         assert lab.statuses(result) == dict.fromkeys("abcd", "completed")
 
     def test_after_a_rollback_does_not_start_later_than_the_target(self, lab: Lab) -> None:
-        w = create_workflow("order", retries=0).step("a", lab.note("a")).step("b", lab.note("b"), compensate=lab.note("undo"))
+        w = (
+            create_workflow("order", retries=0)
+            .step("a", lab.note("a"))
+            .step("b", lab.note("b"), compensate=lab.note("undo"))
+        )
         w.step("c", lambda ctx: 1 / 0)
         lab.engine().execute(w, None, "o-1")
         lab.calls.clear()
@@ -132,7 +142,9 @@ class TestRetryStep:
         shop = Shop(lab, "b")
         shop.start()
         before = lab.storage.read(lab.ref("o-1"))
-        with pytest.raises(Refused, match=f"retry_step of step '{target}' .* step 'b' before it is failed; retry 'b', or"):
+        with pytest.raises(
+            Refused, match=f"retry_step of step '{target}' .* step 'b' before it is failed; retry 'b', or"
+        ):
             lab.engine().retry_step(shop.workflow, "o-1", target)
         assert lab.storage.read(lab.ref("o-1")) == before
         assert lab.calls == []
@@ -169,7 +181,9 @@ class TestRetryStep:
     def test_that_fails_again_undoes_the_kept_commits_too(self, lab: Lab) -> None:
         shop = Shop(lab)
         shop.workflow = create_workflow("order", retries=0)
-        shop.workflow.step("a", shop.run).commit("b", shop.run, compensate=shop.undo).step("gate", lambda ctx: wait("go"))
+        shop.workflow.step("a", shop.run).commit("b", shop.run, compensate=shop.undo).step(
+            "gate", lambda ctx: wait("go")
+        )
         shop.start()
         shop.broken.add("a")
         result = lab.engine().retry_step(shop.workflow, "o-1", "a")
@@ -189,7 +203,11 @@ class TestRetryStep:
         assert attempts == [1, 2, 1, 2]
 
     def test_of_a_cancelled_instance_by_force_starts_where_its_effects_were_undone(self, lab: Lab) -> None:
-        w = create_workflow("order").step("a", lab.note("a"), compensate=lab.note("undo")).step("gate", lambda ctx: wait("go"))
+        w = (
+            create_workflow("order")
+            .step("a", lab.note("a"), compensate=lab.note("undo"))
+            .step("gate", lambda ctx: wait("go"))
+        )
         lab.engine().execute(w, None, "o-1")
         lab.engine().cancel(w, "o-1")
         assert lab.engine().retry_step(w, "o-1", "gate", force=True).status == "suspended"
@@ -243,7 +261,11 @@ class TestByHand:
         assert result.data["log"] == ["a1", "b1", "d1"]
 
     def test_a_waiting_step_may_be_completed_with_an_output(self, lab: Lab) -> None:
-        w = create_workflow("order").step("gate", lambda ctx: wait("go", timeout=60)).step("b", lambda ctx: ctx.results["gate"])
+        w = (
+            create_workflow("order")
+            .step("gate", lambda ctx: wait("go", timeout=60))
+            .step("b", lambda ctx: ctx.results["gate"])
+        )
         lab.engine().execute(w, None, "o-1")
         result = lab.engine().complete_step(w, "o-1", "gate", {"ok": (1, 2)})
         assert (result.status, result.history[1].output) == ("completed", {"ok": (1, 2)})
@@ -259,7 +281,12 @@ class TestByHand:
 
     @pytest.mark.parametrize("verb", ["complete_step", "skip_step"])
     def test_a_later_step_may_be_decided_in_advance_and_does_not_run_then(self, verb: str, lab: Lab) -> None:
-        w = create_workflow("order").step("gate", lambda ctx: wait("go")).step("b", lab.note("b")).step("c", lab.note("c"))
+        w = (
+            create_workflow("order")
+            .step("gate", lambda ctx: wait("go"))
+            .step("b", lab.note("b"))
+            .step("c", lab.note("c"))
+        )
         lab.engine().execute(w, None, "o-1")
         assert getattr(lab.engine(), verb)(w, "o-1", "b").status == "suspended"
         assert lab.engine().signal(w, "o-1", "go").status == "completed"
@@ -283,14 +310,20 @@ class TestByHand:
 
 
 class TestAFailureOnTheWay:
-    def test_of_the_retrier_leaves_an_instance_that_the_sweeper_finds(self, lab: Lab, killed: type[BaseException]) -> None:
+    def test_of_the_retrier_leaves_an_instance_that_the_sweeper_finds(
+        self, lab: Lab, killed: type[BaseException]
+    ) -> None:
         handler: list[Callable[[Context], object]] = [lambda ctx: 1 / 0]
-        w = create_workflow("order", retries=0).step("a", lambda ctx: handler[0](ctx))
+
+        def latest(ctx: Context) -> object:
+            return handler[-1](ctx)
+
+        w = create_workflow("order", retries=0).step("a", latest)
         lab.engine().execute(w, None, "o-1")
-        handler[0] = lab.die
+        handler.append(lab.die)
         with pytest.raises(killed):
             lab.engine().retry_step(w, "o-1", "a")
-        handler[0] = lab.note("a", 7)
+        handler.append(lab.note("a", 7))
         lab.past_the_lease()
         (result,) = lab.engine(workflows=[w]).recover()
         assert (result.status, result.history[0].output) == ("completed", 7)

@@ -45,7 +45,10 @@ def saga(lab: Lab, last: Callable[[Context], object] = boom, **undos: Any) -> Wo
     return w.step("last", last)
 
 
-def undo_that_fails(lab: Lab, times: int = 99, error: Any = ValueError("not now")) -> Callable[[Context], object]:
+NOT_NOW = ValueError("not now")
+
+
+def undo_that_fails(lab: Lab, times: int = 99, error: Any = NOT_NOW) -> Callable[[Context], object]:
     def undo(ctx: Context) -> None:
         lab.calls.append(f"undo {ctx.step} {ctx.attempt}")
         if ctx.attempt <= times:
@@ -89,7 +92,11 @@ class TestAfterAFailure:
         w = saga(lab)
         lab.engine().execute(w, None, "o-1")
         kept = lab.engine().get(w, "o-1")
-        assert (kept.status, str(kept.error), kept.error.step if kept.error else None) == ("rolled_back", "boom", "last")
+        assert (kept.status, str(kept.error), kept.error.step if kept.error else None) == (
+            "rolled_back",
+            "boom",
+            "last",
+        )
 
     def test_each_compensation_is_a_durable_record_with_an_intent(self, lab: Lab) -> None:
         lab.engine().execute(saga(lab), None, "o-1")
@@ -139,7 +146,12 @@ class TestACompensation:
         result = lab.engine().execute(w)
         assert lab.calls[3:] == ["undo c", "undo b 1", "undo a"]
         assert (result.status, str(result.error)) == ("failed", "boom")
-        assert lab.statuses(result) == {"a": "compensated", "b": "compensation_failed", "c": "compensated", "last": "failed"}
+        assert lab.statuses(result) == {
+            "a": "compensated",
+            "b": "compensation_failed",
+            "c": "compensated",
+            "last": "failed",
+        }
         assert result.history[1].error == "not now"
 
     def test_that_raises_non_retryable_fails_at_once(self, lab: Lab) -> None:
@@ -201,7 +213,8 @@ class TestACompensation:
         assert lab.calls[-1] == "undo a"
 
     @pytest.mark.parametrize(
-        ("answer", "status", "attempts"), [(Done(), "rolled_back", 1), (NOT_DONE, "rolled_back", 2), (UNKNOWN, "stuck", 1)]
+        ("answer", "status", "attempts"),
+        [(Done(), "rolled_back", 1), (NOT_DONE, "rolled_back", 2), (UNKNOWN, "stuck", 1)],
     )
     def test_may_be_verified(self, answer: Any, status: str, attempts: int, lab: Lab) -> None:
         undo = compensation(undo_that_fails(lab, 1, Unknown()), on_unknown=verify(lambda ctx: answer))
@@ -212,7 +225,9 @@ class TestACompensation:
     def test_has_a_time_limit_of_its_own(self, lab: Lab) -> None:
         seen: list[Any] = []
         w = create_workflow("order", step_timeout=30).step(
-            "a", lambda ctx: seen.append(ctx.remaining()), compensate=compensation(lambda ctx: seen.append(ctx.remaining()), timeout=7)
+            "a",
+            lambda ctx: seen.append(ctx.remaining()),
+            compensate=compensation(lambda ctx: seen.append(ctx.remaining()), timeout=7),
         )
         lab.engine().execute(w.step("last", boom))
         assert seen == [30, 7]
@@ -225,7 +240,12 @@ class TestItsKey:
         def note(ctx: Context) -> None:
             keys.append(ctx.idempotency_key)
 
-        w = create_workflow("order").commit("a", note, compensate=note).commit("b", note, compensate=note).step("last", boom)
+        w = (
+            create_workflow("order")
+            .commit("a", note, compensate=note)
+            .commit("b", note, compensate=note)
+            .step("last", boom)
+        )
         lab.engine().execute(w)
         assert len(keys) == 4
         assert len(set(keys)) == 4
@@ -254,7 +274,8 @@ class TestItsKey:
 
 class TestAFailedCompensation:
     def failed(self, lab: Lab, *names: str) -> WorkflowBuilder:
-        w = saga(lab, **{name: compensation(undo_that_fails(lab), retries=0) for name in names})
+        undos: dict[str, Any] = {name: compensation(undo_that_fails(lab), retries=0) for name in names}
+        w = saga(lab, **undos)
         assert lab.engine().execute(w, None, "o-1").status == "failed"
         lab.calls.clear()
         return w
@@ -361,7 +382,11 @@ class TestCancel:
             lab.calls.append("b")
             raise ValueError
 
-        w = create_workflow("order").step("a", lab.note("a"), compensate=lab.note("undo a")).step("b", fail, retry=DURABLE)
+        w = (
+            create_workflow("order")
+            .step("a", lab.note("a"), compensate=lab.note("undo a"))
+            .step("b", fail, retry=DURABLE)
+        )
         lab.engine().execute(w, None, "o-1")
         assert lab.engine().cancel(w, "o-1").status == "cancelled"
         lab.clock.advance(100)
@@ -391,16 +416,22 @@ class TestCancel:
         assert lab.calls == ["refund"]
 
     def test_while_it_is_being_undone_changes_nothing(self, lab: Lab) -> None:
-        w = create_workflow("order").step(
-            "a", lab.note("a"), compensate=lambda ctx: lab.engine().cancel(w, "o-1", "too late") and None
-        )
-        w.step("last", boom)
+        w = create_workflow("order")
+
+        def undo(ctx: Context) -> None:
+            lab.engine().cancel(w, "o-1", "too late")
+
+        w.step("a", lab.note("a"), compensate=undo).step("last", boom)
         result = lab.engine().execute(w, None, "o-1")
         assert (result.status, str(result.error)) == ("rolled_back", "boom")
 
     def test_in_the_last_step_still_cancels(self, lab: Lab) -> None:
         w = create_workflow("order")
-        w.step("a", lambda ctx: lab.engine().cancel(w, "o-1") and None, compensate=lab.note("undo a"))
+
+        def last(ctx: Context) -> None:
+            lab.engine().cancel(w, "o-1")
+
+        w.step("a", last, compensate=lab.note("undo a"))
         assert lab.engine().execute(w, None, "o-1").status == "cancelled"
         assert lab.calls == ["undo a"]
 

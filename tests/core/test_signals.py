@@ -76,7 +76,18 @@ class TestAWait:
 
     @pytest.mark.parametrize(
         "payload",
-        [None, 0, False, "", [], {"a": [1, {"b": None}]}, (1, 2), Decimal("1.10"), datetime(2030, 1, 1, tzinfo=UTC), b"\xff"],
+        [
+            None,
+            0,
+            False,
+            "",
+            [],
+            {"a": [1, {"b": None}]},
+            (1, 2),
+            Decimal("1.10"),
+            datetime(2030, 1, 1, tzinfo=UTC),
+            b"\xff",
+        ],
         ids=repr,
     )
     def test_takes_payloads_of_every_type_that_can_be_stored(self, payload: Any, lab: Lab) -> None:
@@ -141,7 +152,9 @@ class TestASignal:
         w = waiting(lab).step("second", lambda ctx: wait("go"))
         lab.engine().execute(w, None, "o-1")
         lab.engine().signal(w, "o-1", "go", 1, dedupe_id="x")
-        with pytest.raises(Conflict, match="signal 'go' to workflow 'order', id 'o-1' was sent before .* another payload"):
+        with pytest.raises(
+            Conflict, match=r"signal 'go' to workflow 'order', id 'o-1' was sent before .* another payload"
+        ):
             lab.engine().signal(w, "o-1", "go", other, dedupe_id="x")
 
     def test_that_was_delivered_may_be_sent_again_after_the_end(self, lab: Lab) -> None:
@@ -155,7 +168,9 @@ class TestASignal:
         with pytest.raises(Refused, match="signal is refused for workflow 'order', id 'o-1': it has completed"):
             lab.engine().signal(w, "o-1", "go", 1, dedupe_id="y")
 
-    def test_repeated_by_its_dedupe_id_ticks_what_the_first_sender_left(self, lab: Lab, killed: type[BaseException]) -> None:
+    def test_repeated_by_its_dedupe_id_ticks_what_the_first_sender_left(
+        self, lab: Lab, killed: type[BaseException]
+    ) -> None:
         def after(ctx: Context) -> str:
             lab.calls.append("after")
             if len(lab.calls) == 1:
@@ -204,13 +219,15 @@ class TestASignal:
     def test_has_a_name_by_the_rules(self, name: Any, lab: Lab) -> None:
         w = waiting(lab)
         lab.engine().execute(w, None, "o-1")
-        with pytest.raises(CallerError, match="the signal name .* is not allowed"):
+        with pytest.raises(CallerError, match=r"the signal name .* is not allowed"):
             lab.engine().signal(w, "o-1", name)
 
     def test_with_a_payload_that_cannot_be_stored_is_refused_before_anything_is_written(self, lab: Lab) -> None:
         w = waiting(lab)
         lab.engine().execute(w, None, "o-1")
-        with pytest.raises((Unserialisable, CallerError), match=r"the payload\.x: a value of type object cannot be stored"):
+        with pytest.raises(
+            (Unserialisable, CallerError), match=r"the payload\.x: a value of type object cannot be stored"
+        ):
             lab.engine().signal(w, "o-1", "go", {"x": object()})
         assert lab.storage.mail(lab.ref("o-1")) == []
 
@@ -288,7 +305,11 @@ class TestWaitAny:
         assert (result.status, output(result)) == ("completed", f"said {name}")
 
     def test_takes_the_earliest_of_those_that_are_there_and_keeps_the_other(self, lab: Lab) -> None:
-        w = create_workflow("order").step("nap", lambda ctx: sleep(60)).step("gate", lambda ctx: wait_any(["yes", "no"]))
+        w = (
+            create_workflow("order")
+            .step("nap", lambda ctx: sleep(60))
+            .step("gate", lambda ctx: wait_any(["yes", "no"]))
+        )
         w.step("other", lambda ctx: wait("yes"))
         lab.engine().execute(w, None, "o-1")
         lab.engine().signal(w, "o-1", "no", "first")

@@ -202,7 +202,9 @@ class TestTimeout:
         assert (results[0].status, results[0].error.type) == ("failed", "StepTimeout")
 
     def test_that_a_handler_raises_itself_is_the_handlers_error(self, lab: Lab) -> None:
-        result = lab.engine(default_timeout=5).execute(create_workflow("o").step("a", failing(lab, 9, TimeoutError), retries=0))
+        result = lab.engine(default_timeout=5).execute(
+            create_workflow("o").step("a", failing(lab, 9, TimeoutError), retries=0)
+        )
         assert (result.status, result.error.type if result.error else None) == ("failed", "TimeoutError")
 
     def test_leaves_a_late_handler_with_a_dead_context_whose_writes_change_nothing(self, lab: Lab) -> None:
@@ -271,7 +273,9 @@ class TestTimeout:
 
     def test_none_of_the_engine_means_no_limit(self, lab: Lab) -> None:
         seen: list[object] = []
-        lab.engine(default_timeout=None).execute(create_workflow("o").step("a", lambda ctx: seen.append(ctx.remaining())))
+        lab.engine(default_timeout=None).execute(
+            create_workflow("o").step("a", lambda ctx: seen.append(ctx.remaining()))
+        )
         lab.engine(default_timeout=30).execute(create_workflow("p").step("a", lambda ctx: seen.append(ctx.remaining())))
         assert seen == [None, 30]
 
@@ -301,8 +305,8 @@ class TestAHandler:
 
         def look(ctx: Context) -> None:
             seen.update(
-                id=ctx.id, workflow=ctx.workflow, tenant=ctx.tenant, input=ctx.input, step=ctx.step, attempt=ctx.attempt,
-                status=ctx.status, current_step=ctx.current_step, results=dict.fromkeys(ctx.results),
+                id=ctx.id, workflow=ctx.workflow, tenant=ctx.tenant, input=ctx.input, step=ctx.step,
+                attempt=ctx.attempt, status=ctx.status, current_step=ctx.current_step, results=dict.fromkeys(ctx.results),
                 history=[(entry.name, entry.status) for entry in ctx.history],
             )  # fmt: skip
 
@@ -492,7 +496,13 @@ class TestTheFirstRunEqualsAResume:
         def look(ctx: Context) -> None:
             seen.append((ctx.results["a"], ctx.data["value"]))
 
-        w = create_workflow("order").step("a", produce).step("b", look).step("c", lambda ctx: wait("go")).step("d", look)
+        w = (
+            create_workflow("order")
+            .step("a", produce)
+            .step("b", look)
+            .step("c", lambda ctx: wait("go"))
+            .step("d", look)
+        )
         first = lab.engine().execute(w, None, "o-1")
         resumed = lab.engine().signal(w, "o-1", "go")
         assert resumed.status == "completed"

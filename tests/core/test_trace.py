@@ -16,7 +16,6 @@ from flux_core import (
     NonRetryable,
     RetryPolicy,
     Unknown,
-    compensation,
     create_workflow,
     sleep,
     wait,
@@ -59,12 +58,14 @@ class TestTheOrderOfEvents:
 
     @pytest.mark.parametrize("durable", [False, True])
     def test_of_a_run_with_a_retry(self, durable: bool, lab: Lab) -> None:
-        w = create_workflow("order").step("a", fails_once, retry=RetryPolicy(60 if durable else 1, jitter=False, maximum=60))
+        w = create_workflow("order").step(
+            "a", fails_once, retry=RetryPolicy(60 if durable else 1, jitter=False, maximum=60)
+        )
         lab.engine(trace=lab.events).execute(w, None, "o-1")
         if durable:
             lab.clock.advance(60)
             lab.engine(trace=lab.events).wake(w, "o-1")
-        told = [t for t in lab.events.types if t not in {"step:start a"}]
+        told = [t for t in lab.events.types if t != "step:start a"]
         assert told == ["workflow:start", "step:retry a", "step:complete a", "workflow:complete"]
         assert lab.events.types[1] == "step:start a"
 
@@ -107,7 +108,11 @@ class TestTheOrderOfEvents:
         assert told == ["step:error gate", "workflow:error"]
 
     def test_of_a_cancel(self, lab: Lab) -> None:
-        w = create_workflow("order").step("a", lab.note("a"), compensate=lab.note("undo")).step("g", lambda ctx: wait("go"))
+        w = (
+            create_workflow("order")
+            .step("a", lab.note("a"), compensate=lab.note("undo"))
+            .step("g", lambda ctx: wait("go"))
+        )
         engine = lab.engine(trace=lab.events)
         engine.execute(w, None, "o-1")
         engine.cancel(w, "o-1", "why not", who="ann")
@@ -131,7 +136,8 @@ class TestTheOrderOfEvents:
         lab.calls.append("healthy")
         lab.engine(trace=lab.events).wake(w, "o-1")
         assert lab.events.types == [
-            "workflow:start", "step:start a", "workflow:recovered", "step:start a", "step:complete a", "workflow:complete",
+            "workflow:start", "step:start a", "workflow:recovered", "step:start a", "step:complete a",
+            "workflow:complete",
         ]  # fmt: skip
 
     def test_of_a_hand_over(self, lab: Lab) -> None:
@@ -153,7 +159,12 @@ class TestTheOrderOfEvents:
 
 class TestTheFields:
     def test_of_every_event_are_its_type_time_and_instance(self, lab: Lab) -> None:
-        w = create_workflow("order").step("a", lab.note("a"), compensate=lab.note("u")).step("b", fails_once).step("c", boom)
+        w = (
+            create_workflow("order")
+            .step("a", lab.note("a"), compensate=lab.note("u"))
+            .step("b", fails_once)
+            .step("c", boom)
+        )
         lab.engine(trace=lab.events).execute(w, None, "o-1")
         assert all(
             (event["workflow_id"], event["workflow_name"]) == ("o-1", "order") and type(event["timestamp"]) is int
@@ -213,9 +224,11 @@ class TestASinkThatFails:
         assert result.status == "completed"
         assert len(lab.events.all) == 4, "the other sink is told everything"
         assert engine.telemetry.errors == 4
-        assert ("error", "a trace sink raised; the workflow goes on", {"error": "OSError('the collector is down')"}) in (
-            lab.log.lines
-        )
+        assert (
+            "error",
+            "a trace sink raised; the workflow goes on",
+            {"error": "OSError('the collector is down')"},
+        ) in (lab.log.lines)
 
     def test_cannot_change_what_others_are_told_or_what_is_recorded(self, lab: Lab) -> None:
         class Meddler:
@@ -287,7 +300,12 @@ class TestTheJsonFileSink:
 
     def test_writes_one_line_of_json_an_event_and_creates_the_folder(self, lab: Lab, tmp_path: Path) -> None:
         events = self.run(lab, tmp_path / "deep" / "er" / "trace.jsonl")
-        assert [event["type"] for event in events] == ["workflow:start", "step:start", "step:complete", "workflow:complete"]
+        assert [event["type"] for event in events] == [
+            "workflow:start",
+            "step:start",
+            "step:complete",
+            "workflow:complete",
+        ]
 
     def test_appends_to_what_is_there(self, lab: Lab, tmp_path: Path) -> None:
         self.run(lab, tmp_path / "trace.jsonl")

@@ -191,7 +191,8 @@ TABLE: Final[dict[str, tuple[Any, ...]]] = {
     "wake": STATUSES,
     "signal": ("completed", REFUSED, "failed", "rolled_back", "rolling_back", "stuck", "blocked", REFUSED),
     "retry_step": (
-        "suspended", (FORCE, "completed"), "completed", "completed", REFUSED, "completed", "suspended", (FORCE, "suspended"),
+        "suspended", (FORCE, "completed"), "completed", "completed",
+        REFUSED, "completed", "suspended", (FORCE, "suspended"),
     ),
     "resume": ("suspended", REFUSED, "completed", "completed", "rolling_back", "stuck", "blocked", REFUSED),
     "cancel": ("cancelled", REFUSED, "failed", "rolled_back", "rolling_back", "stuck", "cancelled", "cancelled"),
@@ -269,7 +270,9 @@ class TestTheTableOfVerbs:
     def test_an_unknown_workflow_is_a_typed_error_that_lists_the_known(self, name: str, world: World) -> None:
         world.completed()
         world.workflow = "ordr"  # type: ignore[assignment]
-        with pytest.raises(UnknownWorkflow, match=r"no workflow 'ordr' is registered with this engine \(registered: order\)"):
+        with pytest.raises(
+            UnknownWorkflow, match=r"no workflow 'ordr' is registered with this engine \(registered: order\)"
+        ):
             verb(name, world)
 
     @pytest.mark.parametrize("name", ["retry_step", "complete_step", "skip_step"])
@@ -290,7 +293,7 @@ class TestTheTableOfVerbs:
     def test_an_id_that_is_no_name_is_a_callers_error(self, name: str, id_: str, world: World) -> None:
         world.declare(world.did("gate"))
         arguments = {"execute": (INPUT, id_), "signal": (id_, "go"), "retry_step": (id_, "gate")}.get(name, (id_,))
-        with pytest.raises(CallerError, match="the id .* is not allowed: use 1 to 128 of"):
+        with pytest.raises(CallerError, match=r"the id .* is not allowed: use 1 to 128 of"):
             getattr(world.engine, name)(world.workflow, *arguments)
 
     def test_what_is_unknown_is_not_found(self) -> None:
@@ -359,7 +362,9 @@ class TestWhileTheInstanceRuns:
         def undo(ctx: Context) -> None:
             other.workflow = world.workflow
             for name in ("retry_step", "complete_step", "skip_step", "delete"):
-                with pytest.raises(Refused, match="its compensations are running; wait until they have ended") as caught:
+                with pytest.raises(
+                    Refused, match="its compensations are running; wait until they have ended"
+                ) as caught:
                     verb(name, other, force=True)
                 seen.append(caught.value)
             for name in ("execute", "get", "wake", "resume", "signal", "cancel"):
@@ -447,7 +452,9 @@ class TestExecute:
 
 
 class TestDelete:
-    def test_is_refused_while_an_invocation_from_before_the_end_may_still_run_and_tells_the_time(self, world: World) -> None:
+    def test_is_refused_while_an_invocation_from_before_the_end_may_still_run_and_tells_the_time(
+        self, world: World
+    ) -> None:
         world.reach("completed")
         world.lab.clock.advance(600)
         with pytest.raises(Refused, match="delete is refused for workflow 'order', id 'o-1' for another 300 s"):
@@ -497,7 +504,11 @@ class TestRecover:
         lab.engine().execute(known, None, "k-1")
         lab.clock.advance(10)
         assert [result.id for result in lab.engine(workflows=[known]).recover(limit=1)] == ["k-1"]
-        assert ("warn", "due, but its workflow is not registered", {"workflow": "unknown", "id": "u-1"}) in lab.log.lines
+        assert (
+            "warn",
+            "due, but its workflow is not registered",
+            {"workflow": "unknown", "id": "u-1"},
+        ) in lab.log.lines
 
 
 class TestList:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from flux_core import WorkflowBuilder
     from flux_core.context import Context
 
-AT_ONCE = RetryPolicy(initial=0.5, jitter=False)
+AT_ONCE = RetryPolicy(initial=0.5, maximum=1, jitter=False)
 LATER = RetryPolicy(initial=300, maximum=HOUR / 2, jitter=False)
 
 
