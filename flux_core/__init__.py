@@ -1,5 +1,6 @@
 """Flux: durable workflows on any cloud's functions, with state in your own store and no server."""
 
+from flux_core.builder import WorkflowBuilder, compensation, create_workflow
 from flux_core.context import Context
 from flux_core.data import Data
 from flux_core.directives import FAIL, NOT_DONE, UNKNOWN, Done, sleep, sleep_until, verify, wait, wait_any
@@ -36,7 +37,7 @@ from flux_core.result import BatchResult, FluxResult, InstancePage, InstanceSumm
 from flux_core.retry import RetryPolicy
 from flux_core.state import ErrorInfo, StepExecution, WorkflowState
 from flux_core.trace import EVENT_TYPES, JsonFileTraceSink
-from flux_core.workflow import StepDefinition, WorkflowBuilder, WorkflowDefinition, compensation, create_workflow
+from flux_core.workflow import StepDefinition, WorkflowDefinition
 
 __version__ = "0.1.0"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
+from flux_core.builder import WorkflowBuilder
 from flux_core.codec import decode_payload, decode_record, encode_payload, encode_record
 from flux_core.deadline import Deadline
 from flux_core.episode import put_record
@@ -30,6 +31,7 @@ from flux_core.machine import check_verb, decide, evolve, takeover_at, timer
 from flux_core.machine.verbs import ALLOWED, NO_OP
 from flux_core.memory import MemoryStorage
 from flux_core.names import check_key
+from flux_core.options import checked_retry, checked_timeout
 from flux_core.ports import Header, InstanceRef, Mail
 from flux_core.result import BatchItem, BatchResult, FluxResult, InstancePage, InstanceSummary
 from flux_core.retry import RetryPolicy, seconds
@@ -37,7 +39,7 @@ from flux_core.system import SystemClock, SystemEntropy
 from flux_core.trace import Telemetry, Watched
 from flux_core.values import canonical
 from flux_core.values import encode as encode_value
-from flux_core.workflow import Defaults, WorkflowBuilder, WorkflowDefinition, checked_retry, checked_timeout
+from flux_core.workflow import Defaults, WorkflowDefinition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -47,10 +47,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final, Never, NoReturn
 
+    from flux_core.options import OnUnknown
     from flux_core.ports import Mail
     from flux_core.retry import RetryPolicy
     from flux_core.state import Kept, OpenWait, WorkflowState
-    from flux_core.workflow import OnUnknown, StepDefinition, WorkflowDefinition
+    from flux_core.workflow import StepDefinition, WorkflowDefinition
 
 MOST_SIGNALS: Final = 10_000
 """The ids of consumed mail stay in the state, so an instance takes no more (rule 4)."""
