@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def run_batch(
-    one: Callable[[int], T], total: int, concurrency: int, on_progress: Callable[[int, int], object] | None
+    one: Callable[[int], T], total: int, concurrency: int, on_progress: Callable[[int, int], object]
 ) -> list[T]:
     """`[one(0), ..., one(total - 1)]`, up to `concurrency` at a time; with 1, in order on the caller's thread."""
     if type(concurrency) is not int or concurrency < 1:
@@ -23,14 +23,12 @@ def run_batch(
         results = []
         for index in range(total):
             results.append(one(index))
-            if on_progress is not None:
-                on_progress(index + 1, total)
+            on_progress(index + 1, total)
         return results
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     with ThreadPoolExecutor(min(concurrency, total), thread_name_prefix="flux-batch") as pool:
         futures = [pool.submit(one, index) for index in range(total)]
         for done, _ in enumerate(as_completed(futures), 1):
-            if on_progress is not None:
-                on_progress(done, total)
+            on_progress(done, total)
         return [future.result() for future in futures]

@@ -66,6 +66,8 @@ def decode_record(raw: bytes, ref: InstanceRef, seq: int) -> Record:
             del tree[name]
         if b'"$' in raw:
             _untag(tree)
+    except CorruptRecord as error:
+        raise corrupt(ref, f"record {seq}", str(error)) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise corrupt(ref, f"record {seq}", f"its fields are not those of a record ({error!r})") from error
     if record.type not in TYPES:
@@ -114,7 +116,10 @@ def decode_payload(raw: bytes, ref: InstanceRef, mail: str) -> object:
     tree = _tree(raw, ref, f"mail {mail}")
     if "o" not in tree:
         raise corrupt(ref, f"mail {mail}", "it has no payload")
-    return decode_tree(tree["o"])
+    try:
+        return decode_tree(tree["o"])
+    except CorruptRecord as error:
+        raise corrupt(ref, f"mail {mail}", str(error)) from error
 
 
 def encode_state(state: WorkflowState) -> bytes:
@@ -183,6 +188,8 @@ def decode_state(raw: bytes, ref: InstanceRef, seq: int) -> WorkflowState:
     tree = _tree(raw, ref, where)
     try:
         return _state(tree, ref, seq)
+    except CorruptRecord as error:
+        raise corrupt(ref, where, str(error)) from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise corrupt(ref, where, f"its fields are not those of a snapshot ({error!r})") from error
 

@@ -6,12 +6,11 @@ handler still does with it raises, and changes nothing.
 
 from __future__ import annotations
 
-import marshal
-
 from flux_core.data import Data
 from flux_core.errors import StepTimeout
 from flux_core.keys import idempotency_key
 from flux_core.state import COMPENSATED, COMPENSATING, COMPENSATION_FAILED, COMPLETED, RUNNING, StepExecution
+from flux_core.values import copied
 from flux_core.workflow import UNDO
 
 TYPE_CHECKING = False
@@ -54,7 +53,7 @@ class Results:
         step = self._steps.get(path)
         if step is None or step.status not in _SUCCEEDED:
             raise KeyError(path)
-        return _copy(step.output)
+        return copied(step.output)
 
     def get(self, path: str, default: Any = None) -> Any:
         """The output at `path`, or `default`."""
@@ -75,16 +74,6 @@ class Results:
 
     def __repr__(self) -> str:
         return f"Results({list(self)})"
-
-
-def _copy(value: Any) -> object:
-    """A handler may change what it gets; the record may not change with it."""
-    try:
-        return marshal.loads(marshal.dumps(value, 2))  # noqa: S302 -- bytes of this very line, never stored or received
-    except ValueError:
-        from copy import deepcopy
-
-        return deepcopy(value)
 
 
 class Context:
@@ -223,6 +212,28 @@ class Context:
     def __repr__(self) -> str:
         name = None if self._step is None else self._step.path
         return f"<Context of step {name!r}, attempt {self.attempt}>"
+
+
+class HookContext(Context):
+    """What a hook sees: the same values, but copies of whatever could be changed. Hooks never change an outcome."""
+
+    __slots__ = ()
+
+    @property
+    def input(self) -> Any:
+        """A copy of the input."""
+        return copied(self._live().input)
+
+    @property
+    def data(self) -> Any:
+        """A copy of the data as recorded, the same one every time."""
+        if self._data is None:
+            self._data = Data({key: copied(value) for key, value in self._live().state.data.items()})
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._data = value
 
 
 def history(state: WorkflowState) -> list[StepExecution]:

@@ -25,7 +25,7 @@ from flux_core.errors import (
 from flux_core.events import CancelRequested, Event, RetryRequested, StepResolved
 from flux_core.keys import content_hash, mail_id
 from flux_core.load import Loaded, load, load_log, unknown_instance
-from flux_core.logger import FluxSilentLogger
+from flux_core.logger import FluxSilentLogger, GuardedLogger
 from flux_core.loop import EngineLoop
 from flux_core.machine import check_verb, decide, evolve, takeover_at, timer
 from flux_core.machine.verbs import ALLOWED, NO_OP
@@ -87,7 +87,7 @@ class FluxEngine:
         self.tenant = check_key("tenant", tenant)
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
-        self.logger: Logger = logger or FluxSilentLogger()
+        self.logger = GuardedLogger(logger or FluxSilentLogger())
         sinks = () if trace is None else (trace,) if hasattr(trace, "emit") else tuple(trace)
         self.telemetry = Telemetry(sinks, on, self.logger, self.clock)
         if type(default_retries) is not int or default_retries < 0:
@@ -336,7 +336,14 @@ class FluxEngine:
             except Exception as error:  # noqa: BLE001 -- one input's error is that input's result
                 return BatchItem(index, None, error)
 
-        return BatchResult(run_batch(one, len(todo), concurrency, on_progress))
+        def progress(done: int, total: int) -> None:
+            try:
+                if on_progress is not None:
+                    on_progress(done, total)
+            except Exception as error:  # noqa: BLE001 -- a progress bar must not lose the results
+                self.logger.error("on_progress raised; the batch goes on", error=repr(error))
+
+        return BatchResult(run_batch(one, len(todo), concurrency, progress))
 
     # --- verbs that look, and the one that removes --------------------------------------------------------
 

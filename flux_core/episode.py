@@ -10,6 +10,7 @@ from _thread import allocate_lock
 
 from flux_core.codec import decode_record, encode_record, encode_state
 from flux_core.errors import LeaseLost, StorageUnavailable
+from flux_core.load import fold_raw
 from flux_core.machine import evolve, renewal
 from flux_core.ports import Header
 from flux_core.records import CONTROL, Record
@@ -133,7 +134,7 @@ class Episode:
             if record.type not in CONTROL or record.epoch != state.epoch:
                 message = f"workflow {state.name!r}, id {state.id!r} was taken over by another invocation"
                 raise LeaseLost(message)
-            evolve(state, record)
+            fold_raw(state, raw, self.ref)
             self.log_bytes += len(raw)
             if self._told is not None:
                 self._told(record)

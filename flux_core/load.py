@@ -35,14 +35,21 @@ def load(storage: WorkflowStorage, ref: InstanceRef) -> Loaded:
     if not raws and kept is None:
         raise unknown_instance(ref)
     for raw in raws:
-        record = decode_record(raw, ref, state.seq + 1)
-        if state.seq < 0:
-            check_start(record, ref)
-        try:
-            evolve(state, record)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise corrupt(ref, f"record {state.seq}", f"it does not fit what came before it ({error!r})") from error
+        fold_raw(state, raw, ref)
     return Loaded(state, sum(map(len, raws)), snapshot_bytes)
+
+
+def fold_raw(state: WorkflowState, raw: bytes, ref: InstanceRef) -> Record:
+    """Fold the record after `state`, and return it; `CorruptRecord` names it if it cannot be read or does not fit."""
+    seq = state.seq + 1
+    record = decode_record(raw, ref, seq)
+    if seq == 0:
+        check_start(record, ref)
+    try:
+        evolve(state, record)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise corrupt(ref, f"record {seq}", f"it does not fit what came before it ({error!r})") from error
+    return record
 
 
 def load_log(storage: WorkflowStorage, ref: InstanceRef) -> list[Record]:

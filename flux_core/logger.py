@@ -6,6 +6,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
     from flux_core.ports import InstanceRef, Logger
@@ -52,6 +53,36 @@ class FluxSilentLogger:
         """Nothing."""
 
     info = warn = error = debug
+
+
+class GuardedLogger:
+    """Passes lines on; an exception of the logger is counted, and changes nothing."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+        self.errors = 0
+
+    def debug(self, message: str, **fields: object) -> None:
+        """For who looks for a fault."""
+        self._pass(self._logger.debug, message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        """What happens."""
+        self._pass(self._logger.info, message, fields)
+
+    def warn(self, message: str, **fields: object) -> None:
+        """What somebody should look at."""
+        self._pass(self._logger.warn, message, fields)
+
+    def error(self, message: str, **fields: object) -> None:
+        """What somebody must look at."""
+        self._pass(self._logger.error, message, fields)
+
+    def _pass(self, say: Callable[..., object], message: str, fields: dict[str, object]) -> None:
+        try:
+            say(message, **fields)
+        except Exception:  # noqa: BLE001 -- a logger never changes an outcome
+            self.errors += 1
 
 
 class StepLog:

@@ -92,7 +92,7 @@ class Attempts:
             assert step.compensate is not None  # noqa: S101 -- the machine undoes only what can be undone
             handler = step.compensate.handler
         elif self._watched is not None and self._started != step.path:
-            self._tell_start(step, ctx)
+            self._tell_start(step)
         monotonic = self._clock.monotonic
         begun = monotonic()
         try:
@@ -126,7 +126,7 @@ class Attempts:
         step = action.step
         ctx = self._context(step, action.attempt)
         if self._started != step.path:
-            self._tell_start(step, ctx)
+            self._tell_start(step)
         begun = self._clock.monotonic()
         try:
             assert step.when is not None  # noqa: S101 -- the machine asks only where there is a condition
@@ -182,15 +182,14 @@ class Attempts:
         )  # fmt: skip
 
     def _context(self, step: StepDefinition, attempt: int, *, undo: bool = False) -> Context:
-        ctx = Context(self._around, step, attempt, self.tracker.values, undo)
         if self._watched is not None:
-            self._watched.context = ctx
-        return ctx
+            self._watched.attempt, self._watched.undo = attempt, undo
+        return Context(self._around, step, attempt, self.tracker.values, undo)
 
-    def _tell_start(self, step: StepDefinition, ctx: Context) -> None:
+    def _tell_start(self, step: StepDefinition) -> None:
         self._started = step.path
         if self._watched is not None:
-            self._telemetry.step_started(self._around.ref, step, ctx)
+            self._telemetry.step_started(self._watched, step)
 
     def _limit(self, timeout: float | None) -> float | None:
         """The effective time limit: the step's, but never past the invocation's deadline (PROTOCOL rule 15)."""
@@ -231,9 +230,8 @@ class Attempts:
         self.tracker.restore()
         if ctx.touched_input:
             self._raw.restore()
+            self._around.state.input = self._raw.values[_INPUT]
             self._fresh_input()
-        if self._watched is not None:  # hooks are told with a context that is alive and shows the data as recorded
-            self._context(step, action.attempt, undo=undo)
         unknown = effect and _outcome_unknown(error)
         retryable = not isinstance(error, (NonRetryable, DefinitionError, *step.give_up_on))
         timeout = step.time_limit(undo=undo)

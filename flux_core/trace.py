@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
-from flux_core.context import Context, Surroundings
+from flux_core.context import HookContext, Surroundings
 from flux_core.errors import DefinitionError
+from flux_core.values import copied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import IO, Any, Final
 
+    from flux_core.logger import GuardedLogger
     from flux_core.ports import Clock, InstanceRef, Logger, TraceSink
     from flux_core.records import Record
     from flux_core.state import ErrorInfo, WorkflowState
@@ -58,9 +60,7 @@ class JsonFileTraceSink:
         """Write one line and flush it."""
         if self._file is None:
             self._file = self._open()
-        import json
-
-        self._file.write(json.dumps(event, default=str, separators=(",", ":")) + "\n")
+        self._file.write(_line(event) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -78,6 +78,25 @@ class JsonFileTraceSink:
         return path.open(mode, encoding="utf-8")
 
 
+def _line(event: Mapping[str, object]) -> str:
+    import json
+
+    def text(value: object) -> str:
+        return json.dumps(value, default=str, separators=(",", ":"))
+
+    try:
+        return text(event)
+    except (TypeError, ValueError):  # a key or a value that JSON does not have: that field as Python shows it
+        return "{" + ",".join(f"{text(key)}:{_shown(value, text)}" for key, value in event.items()) + "}"
+
+
+def _shown(value: object, text: Callable[[object], str]) -> str:
+    try:
+        return text(value)
+    except (TypeError, ValueError):
+        return text(repr(value))
+
+
 class Telemetry:
     """Tells the sinks and hooks of one engine what happened."""
 
@@ -85,7 +104,7 @@ class Telemetry:
         self,
         sinks: Sequence[TraceSink],
         hooks: Mapping[str, Callable[..., object]] | None,
-        logger: Logger,
+        logger: GuardedLogger,
         clock: Clock,
     ) -> None:
         self.sinks = tuple(sinks)
@@ -96,8 +115,12 @@ class Telemetry:
                 raise DefinitionError(message)
         self.logger = logger
         self.clock = clock
-        self.errors = 0
-        """Exceptions of hooks and sinks so far."""
+        self._errors = 0
+
+    @property
+    def errors(self) -> int:
+        """Exceptions of hooks, sinks and the logger so far."""
+        return self._errors + self.logger.errors
 
     @property
     def idle(self) -> bool:
@@ -126,26 +149,25 @@ class Telemetry:
             except Exception as error:  # noqa: BLE001 -- a sink never changes an outcome
                 self._failed("trace sink", error)
 
-    def call(self, hook: str, *arguments: object) -> None:
-        """One hook, if it is set."""
+    def call(self, hook: str, watched: Watched, step: StepDefinition | None, *arguments: object) -> None:
+        """One hook, if it is set: of a step with its name and context, of the workflow with a context."""
         function = self.hooks.get(hook)
         if function is not None:
+            context = watched.context(step, self.clock, self.logger)
+            named = (context,) if step is None else (step.name, context)
             try:
-                function(*arguments)
+                function(*named, *(copied(argument) for argument in arguments))
             except Exception as error:  # noqa: BLE001 -- a hook never changes an outcome
                 self._failed(f"hook {hook}", error)
 
     def _failed(self, what: str, error: Exception) -> None:
-        self.errors += 1
-        try:
-            self.logger.error(f"a {what} raised; the workflow goes on", error=repr(error))
-        except Exception:  # noqa: BLE001 -- nor does a logger
-            self.errors += 1
+        self._errors += 1
+        self.logger.error(f"a {what} raised; the workflow goes on", error=repr(error))
 
-    def step_started(self, ref: InstanceRef, step: StepDefinition, ctx: Context) -> None:
+    def step_started(self, watched: Watched, step: StepDefinition) -> None:
         """The first attempt of a step begins in this invocation."""
-        self.emit("step:start", ref, step, status=s.RUNNING, retries=ctx.attempt - 1)
-        self.call("step_start", step.name, ctx)
+        self.emit("step:start", watched.ref, step, status=s.RUNNING, retries=watched.attempt - 1)
+        self.call("step_start", watched, step)
 
     def step_retried(self, ref: InstanceRef, step: StepDefinition, attempt: int, error: ErrorInfo) -> None:
         """An attempt failed; number `attempt` will follow."""
@@ -161,24 +183,26 @@ class Telemetry:
 class Watched:
     """What telemetry needs to know of an invocation: whose records these are, and a context for hooks."""
 
-    __slots__ = ("around", "context", "ref", "state", "workflow")
+    __slots__ = ("around", "attempt", "ref", "state", "undo", "workflow")
 
     def __init__(self, ref: InstanceRef, workflow: WorkflowDefinition, state: WorkflowState) -> None:
         self.ref = ref
         self.workflow = workflow
         self.state = state
-        self.context: Context | None = None
-        """The context of the last attempt, for the hooks of its step."""
+        self.attempt = 0
+        self.undo = False
         self.around: Surroundings | None = None
 
-    def workflow_context(self, clock: Clock, logger: Logger) -> Context:
-        """A context without a step, for the hooks of the workflow."""
+    def context(self, step: StepDefinition | None, clock: Clock, logger: Logger) -> HookContext:
+        """A context for a hook, which sees what is recorded and can change nothing."""
         around = self.around or Surroundings(self.ref, self.state, self.state.input, clock, logger)
-        return Context(around, None, 0, self.state.data)
+        if step is None:
+            return HookContext(around, None, 0, self.state.data)
+        return HookContext(around, step, self.attempt, self.state.data, self.undo)
 
 
 def _started(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
-    t.emit("workflow:start", w.ref, status=s.RUNNING, input=w.state.input)
+    t.emit("workflow:start", w.ref, status=s.RUNNING, input=copied(w.state.input))
 
 
 def _claimed(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
@@ -195,13 +219,13 @@ def _step(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     seconds = body["ms"] / 1000
     if "e" in body:
         t.emit("step:error", w.ref, step, status=s.FAILED, retries=entry.retries, error=entry.error, duration=seconds)
-        t.call("step_error", step.name, w.context, s.ErrorInfo.of(body["e"]))
+        t.call("step_error", w, step, s.ErrorInfo.of(body["e"]))
         _failing(t, w)
     elif "w" in body:
         t.emit("step:suspend", w.ref, step, status=s.SUSPENDED, meta=_awaited(body["w"][0]), duration=seconds)
     else:
         t.emit("step:complete", w.ref, step, status=s.COMPLETED, retries=entry.retries, duration=seconds)
-        t.call("step_complete", step.name, w.context, entry.output)
+        t.call("step_complete", w, step, entry.output)
 
 
 def _awaited(signals: list[str]) -> dict[str, object]:
@@ -217,7 +241,7 @@ def _skipped(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     if "h" not in body:
         step = w.workflow.by_path[body["p"]]
         t.emit("step:skipped", w.ref, step, status=s.SKIPPED)
-        t.call("step_complete", step.name, w.context, None)
+        t.call("step_complete", w, step, None)
 
 
 def _compensated(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
@@ -225,7 +249,7 @@ def _compensated(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     if "e" in body:
         error = s.ErrorInfo.of(body["e"])
         t.emit("step:error", w.ref, step, status=s.COMPENSATION_FAILED, error=error.message)
-        t.call("step_error", step.name, w.context, error)
+        t.call("step_error", w, step, error)
         t.logger.error(
             "a compensation failed", workflow=w.ref.workflow, id=w.ref.id, step=step.path, error=error.message
         )
@@ -240,7 +264,7 @@ def _retry_wait(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
 
 def _received(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     step = w.workflow.by_path[body["p"]]
-    payload = {} if body.get("o") is None else {"input": body["o"]}
+    payload = {} if body.get("o") is None else {"input": copied(body["o"])}
     t.emit("signal:received", w.ref, step, status=s.SUSPENDED, meta={"signal": body["m"].partition("/")[0]}, **payload)
 
 
@@ -249,11 +273,11 @@ def _timed_out(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     if "e" in body:
         error = s.ErrorInfo.of(body["e"])
         t.emit("step:error", w.ref, step, status=s.FAILED, error=error.message)
-        t.call("step_error", step.name, w.context, error)
+        t.call("step_error", w, step, error)
         _failing(t, w)
     else:
         t.emit("step:complete", w.ref, step, status=s.COMPLETED)
-        t.call("step_complete", step.name, w.context, w.state.steps[step.path].output)
+        t.call("step_complete", w, step, w.state.steps[step.path].output)
 
 
 def _yielded(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
@@ -263,15 +287,17 @@ def _yielded(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
 def _ended(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     status, error = body["s"], w.state.error
     if status == s.COMPLETED:
-        t.emit("workflow:complete", w.ref, status=status, data=dict(w.state.data))
-        t.call("workflow_complete", w.workflow_context(t.clock, t.logger))
+        t.emit(
+            "workflow:complete", w.ref, status=status, data={key: copied(value) for key, value in w.state.data.items()}
+        )
+        t.call("workflow_complete", w, None)
         return
     if status in {s.ROLLED_BACK, s.CANCELLED}:
         t.emit("workflow:rollback_complete", w.ref, status=status)
     else:
         t.emit("workflow:error", w.ref, status=status, error=str(error))
     if status != s.CANCELLED:
-        t.call("workflow_error", w.workflow_context(t.clock, t.logger), error)
+        t.call("workflow_error", w, None, error)
 
 
 def _stuck(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from marshal import dumps as _marshal
+from marshal import loads
 
 from flux_core import scalars
 from flux_core.errors import CorruptRecord, Unserialisable
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-__all__ = ["DEPTH_LIMIT", "SCALARS", "Encoded", "canonical", "decode", "decode_tree", "encode", "register_type"]
+__all__ = [
+    "DEPTH_LIMIT",
+    "SCALARS",
+    "Encoded",
+    "canonical",
+    "copied",
+    "decode",
+    "decode_tree",
+    "encode",
+    "register_type",
+]
 
 DEPTH_LIMIT = 64
 """How many levels of lists, dicts, tuples, sets and objects a value may have (PROTOCOL, Security)."""
@@ -104,6 +115,18 @@ def decode_tree(obj: object) -> object:
         return _resolve(obj)
     except RecursionError as error:
         raise CorruptRecord("a stored value is nested too deeply to be read; the record is damaged.") from error
+
+
+def copied(value: Any) -> Any:
+    """A copy of a value that came out of `encode` or `decode`, sharing nothing that can be changed."""
+    if type(value) in SCALARS:
+        return value
+    try:
+        return loads(_marshal(value, 2))  # noqa: S302 -- our own bytes, of a value that cannot be circular
+    except ValueError:
+        from copy import deepcopy
+
+        return deepcopy(value)
 
 
 # --- the fast path ----------------------------------------------------------------------------------
