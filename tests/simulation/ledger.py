@@ -292,7 +292,7 @@ class Ledger:
     def indexed(self, header: Header | None, now: int) -> None:
         """I7: what has to be done by somebody is in the index, in time."""
         true = self.true_due(now)
-        if true is None or (header is not None and header.due is not None and header.due <= true):
+        if true is None or (header is not None and header.due is not None and header.due <= max(true, now)):
             return
         held = None if header is None else header.due
         self.fail("I7", f"{self.state.status}, owned={self.state.owned}: due at {true}, but the index says {held}")
