@@ -139,14 +139,14 @@ class _Walk:
         elif status == s.STUCK:
             fine = record.type in r.CONTROL
             _must(fine, "I5", f"record {seq} ({record.type}) follows while the instance is stuck")
-        if record.type == r.END and record.body["s"] != s.COMPLETED and self._workflow is not None:
-            left = [path for path in self.state.completed if self._workflow.by_path[path].compensate is not None]
-            _must(not left, "I9", f"record {seq} ends as {record.body['s']}, but {left} were not compensated")
         if record.type == r.END:
             open_ = [*self.state.intents, *self.state.doubts]
             _must(not open_, "rule 9", f"record {seq} ends the instance while nobody knows the outcome of {open_}")
             if record.body["s"] == s.COMPLETED:
                 _must(self.state.cursor == len(self.state.names), "I12", f"record {seq} completes before the last step")
+        if record.type == r.END and record.body["s"] != s.COMPLETED and self._workflow is not None:
+            left = [path for path in self.state.completed if self._workflow.by_path[path].compensate is not None]
+            _must(not left, "I9", f"record {seq} ends as {record.body['s']}, but {left} were not compensated")
 
     def _check_step(self, seq: int, record: Record) -> None:
         state, body = self.state, record.body

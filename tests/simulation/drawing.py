@@ -94,6 +94,9 @@ class Drawn:
         self._last = options[place].task
         return place
 
+    def knows(self, state: Callable[[], Hashable]) -> bool:
+        return False
+
 
 def play(seed: int, *, story: bool = False, change: Callable[[Setting], Setting] | None = None) -> World:
     """The run of `seed`; `Violated` tells how to see it again."""

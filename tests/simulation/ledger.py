@@ -16,7 +16,7 @@ from flux_core.machine import evolve, takeover_at, timer
 from flux_core.state import WorkflowState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from flux_core.ports import Header, InstanceRef
     from flux_core.records import Record
@@ -82,7 +82,7 @@ class Ledger:
         self._allowed(record, seq)
         self._book(record)
         self.log.append(record)
-        self.log_hash = hash((self.log_hash, raw))
+        self.log_hash = hash((self.log_hash, record.type, record.epoch, record.by, record.counter, _timeless(record)))
         try:
             evolve(state, record)
         except (KeyError, AssertionError, IndexError) as error:
@@ -230,6 +230,12 @@ class Ledger:
         if status == s.CANCELLED and self.state.cancel is None:
             self.fail("I5", "cancelled without a request")
 
+    def now_known(self) -> Hashable:
+        """All that the log says, as far as it matters to what follows."""
+        state = self.state
+        waits = tuple(wait.due for wait in state.waits.values())
+        return self.log_hash, state.lease_until, waits, tuple(state.retry_at.values())
+
     # --- handlers -----------------------------------------------------------------------------------------
 
     def begins(self, task: int, epoch: int, path: str, attempt: int, key: str, *, undo: bool, probe: bool) -> None:
@@ -286,7 +292,7 @@ class Ledger:
     def indexed(self, header: Header | None, now: int) -> None:
         """I7: what has to be done by somebody is in the index, in time."""
         true = self.true_due(now)
-        if true is None or (header is not None and header.due is not None and header.due <= true):
+        if true is None or (header is not None and header.due is not None and header.due <= max(true, now)):
             return
         held = None if header is None else header.due
         self.fail("I7", f"{self.state.status}, owned={self.state.owned}: due at {true}, but the index says {held}")
@@ -301,3 +307,11 @@ class Ledger:
         if state.status == s.SUSPENDED or (state.undoing and state.retry_at):
             return timer(state)
         return now
+
+
+def _timeless(record: Record) -> str:
+    """A record's body without its times: of those only the latest matter, and the state has them."""
+    body = {key: value for key, value in record.body.items() if key not in {"ms", "due"}}
+    if "w" in body:
+        body["w"] = body["w"][0], body["w"][1] is None, body["w"][2]
+    return repr(body)

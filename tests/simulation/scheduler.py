@@ -48,11 +48,18 @@ class Schedule(Protocol):
         """The place of the chosen one among `options`; None ends the run here, since its future is known."""
         ...
 
+    def knows(self, state: Callable[[], Hashable]) -> bool:
+        """Whether what follows the end of the play was seen before."""
+        ...
+
 
 class Task:
     """One invocation: what it was asked, where it stands, what came of it."""
 
-    __slots__ = ("body", "digest", "dirty", "error", "fiber", "haunting", "index", "name", "result", "status", "stop")
+    __slots__ = (
+        "_base", "_read", "body", "digest", "dirty", "error", "fiber", "haunting", "index", "name", "result", "status",
+        "stop",
+    )  # fmt: skip
 
     def __init__(self, index: int, name: str, body: Callable[[Task], object]) -> None:
         self.index = index
@@ -65,7 +72,8 @@ class Task:
         self.result: object = None
         self.error: BaseException | None = None
         self.digest = 0
-        """The hash of everything it has been told: two runs with equal digests are at the same point with equal locals."""
+        """The hash of what it was told and has not forgotten: with equal digests and stacks, equal locals."""
+        self._base = self._read = 0
         self.haunting: list[Stop] = []
         """What it tried to do after its death."""
         self.dirty = False
@@ -88,6 +96,32 @@ class Task:
     def hear(self, *what: Hashable) -> None:
         """From inside: it has learned `what`."""
         self.digest = hash((self.digest, what))
+
+    def forget(self, *what: Hashable) -> None:
+        """From inside: it has made a record durable; from here on it knows what the log says, and nothing else."""
+        self._read = 0
+        self.digest = hash((self._base, what))
+
+    def hear_log(self, *what: Hashable) -> None:
+        """From inside: it has read a whole log, and so forgets all before but the last whole log and its `due` entry."""
+        self._read, before = hash(what), self._read
+        self.digest = hash((self._base, before, self._read))
+
+    def hear_due(self, *what: Hashable) -> None:
+        """From inside: it has learned what is due, and keeps that in mind."""
+        self._base = hash((self._base, what))
+        self.hear(*what)
+
+    def place(self) -> int:
+        """The stack it stands in: which calls, at which instructions."""
+        if self.status != "parked":
+            return hash(self.status)
+        frame = self.fiber.gr_frame if self.fiber is not None else None
+        stack = []
+        while frame is not None:
+            stack.append((frame.f_code, frame.f_lasti))
+            frame = frame.f_back
+        return hash(tuple(stack))
 
     def start(self) -> None:
         """Run up to the first stop."""
@@ -118,6 +152,7 @@ class Task:
         if self.status != "killed":
             self.status = end
         self.stop = None
+        self.digest = 0
 
 
 _WRITES = frozenset({"append", "put_mail", "settle", "nudge", "put_snapshot", "purge"})
@@ -203,6 +238,14 @@ class Exhaustive:
         return 0
 
 
+    def knows(self, state: Callable[[], Hashable]) -> bool:
+        key = "end", state()
+        if key in self._seen:
+            return True
+        self._seen.add(key)
+        return False
+
+
 class Scripted:
     """The choices of a list, by number or by `(verb, task name)`; then the first that is there."""
 
@@ -211,3 +254,6 @@ class Scripted:
 
     def choose(self, options: list[Choice], state: Callable[[], Hashable]) -> int | None:
         return min(next(self._taken, 0), len(options) - 1)
+
+    def knows(self, state: Callable[[], Hashable]) -> bool:
+        return False

@@ -188,6 +188,22 @@ def _idempotent(world: World) -> WorkflowBuilder:
     )
 
 
+def _doubtful(world: World) -> WorkflowBuilder:
+    """The first attempt's outcome is unknown and the second is refused: the first may stand all the same."""
+
+    def charge(ctx: Context) -> object:
+        if world.first("charge"):
+            world.effect(ctx, "paid")
+            raise Unknown("no answer")
+        raise NonRetryable("the account is closed")
+
+    return (
+        create_workflow("doubtful")
+        .commit("charge", charge, on_unknown="retry", retry=AT_ONCE)
+        .step("after", lambda ctx: ctx.results["charge"])
+    )
+
+
 def _idempotent_later(world: World) -> WorkflowBuilder:
     def charge(ctx: Context) -> object:
         answer = world.effect(ctx, "paid")
@@ -476,6 +492,7 @@ SHAPES = (
     Shape("an unknown outcome that verify finds done", _verify_done, (execute(),), "completed"),
     Shape("an unknown outcome that verify finds not done", _verify_not_done, (execute(),), "completed"),
     Shape("an idempotent commit", _idempotent, (execute(),), "completed"),
+    Shape("a refusal after an unknown outcome", _doubtful, (execute(),), "completed", stops=1),
     Shape("an idempotent commit retried later", _idempotent_later, (execute(), later(HOUR)), "completed"),
     Shape("quarantine, completed by hand", _quarantine("q-complete", before=False), (execute(),), "completed", stops=1),
     Shape("quarantine, skipped by hand", _quarantine("q-skip", before=False), (execute(),), "completed",

@@ -19,7 +19,7 @@ from flux_core.errors import Refused, StorageUnavailable, Unknown, UnknownInstan
 from flux_core.keys import mail_id
 from flux_core.load import load
 from flux_core.machine import fold, takeover_at
-from flux_core.ports import InstanceRef, Mail
+from flux_core.ports import Header, InstanceRef, Mail
 from flux_core.result import FluxResult
 from flux_core.workflow import WorkflowDefinition
 from tests.simulation.ledger import Ledger
@@ -117,11 +117,11 @@ class _Entropy:
 
     def __init__(self, index: int) -> None:
         self._index = index
-        self._count = 0
+        self.count = 0
 
     def token(self) -> str:
-        self._count += 1
-        return f"{self._index + 1:x}-{self._count:x}"
+        self.count += 1
+        return f"{self._index + 1:x}-{self.count:x}"
 
     def uniform(self) -> float:
         return 0.5
@@ -141,6 +141,7 @@ class World:
         self.ledger = Ledger(REF, setting.steps)
         self.told: list[str] | None = [] if story else None
         self.budget = {verb: getattr(setting, verb) for verb in _BUDGETS}
+        self.entropies: dict[int, _Entropy] = {}
         self.tasks = [self._task(index, spec) for index, spec in enumerate(setting.tasks)]
         self.quiet = _quiet(-2, self._verb("recover", ()))
         self.running: Task = self.quiet
@@ -174,7 +175,7 @@ class World:
             inline_backoff=self.setting.inline,
             lease=_LEASE,
             clock=_QuietClock(self.clock) if quiet else _TaskClock(self.clock, task),
-            entropy=_Entropy(task.index),
+            entropy=self.entropies.setdefault(task.index, _Entropy(task.index)),
         )
 
     # --- the store -------------------------------------------------------------------------------------------
@@ -194,13 +195,34 @@ class World:
             self._snapshot(*args)
         if name in _MOVES_INDEX:
             ledger.indexed(storage.header(REF), self.clock.time)
-        if name in _READS_LISTS:
-            task.hear(name, tuple(result), self.clock.time)
-        else:
-            task.hear(name, result, self.clock.time)
+        self._tell(task, name, args, result)
         if self.told is not None:
             self.told.append(f"    {task.name}: {name} {_shown(name, args, result)}")
         return result
+
+    def _tell(self, task: Task, name: str, args: tuple[Any, ...], result: Any) -> None:
+        """What the task knows after a call, as far as it matters to what follows: times only where they do."""
+        ledger = self.ledger
+        match name:
+            case "append" if result is None:
+                task.forget(name, self.clock.time, ledger.now_known(), self._drawn(task))
+            case "read" if len(args) == 1 or args[1] == 0:
+                task.hear_log(self.clock.time, ledger.now_known(), self._drawn(task))
+            case "read":
+                task.hear(name, tuple(result), self.clock.time)
+            case "due":
+                task.hear_due(name, tuple(result), self.clock.time)
+            case "mail":
+                task.hear(name, tuple((mail.name, mail.id) for mail in result), self.clock.time)
+            case "tail":
+                task.hear(name, ledger.log_hash, self.clock.time)
+            case "header":
+                task.hear(name, _timeless(result), self.clock.time)
+            case _:
+                task.hear(name, result, self.clock.time)
+
+    def _drawn(self, task: Task) -> int:
+        return self.entropies[task.index].count
 
     def _snapshot(self, ref: InstanceRef, seq: int, raw: bytes) -> None:
         self._snapshot_hash = hash((self._snapshot_hash, seq, raw))
@@ -275,7 +297,8 @@ class World:
             try:
                 if not self._play(schedule):
                     return False
-                self._settle()
+                if not schedule.knows(self.state_key):
+                    self._settle()
             finally:
                 for task in self.tasks:
                     if task.status == "parked":
@@ -358,6 +381,8 @@ class World:
             if task.haunting:
                 self.ledger.fail("death", f"{task.name} went on after its death: {task.haunting}")
         elif task.status == "new":
+            if self.setting.deadline is not None:
+                task.hear_due("begins", self.clock.time)
             task.start()
             if task.status == "parked":
                 task.go("go")
@@ -406,8 +431,10 @@ class World:
         """Equal for two states from which the same can happen."""
         ledger = self.ledger
         return hash((
-            ledger.log_hash, ledger.books, self._mail_hash, self._snapshot_hash, self.storage.header(REF), self.clock.time,
-            tuple(self.budget.values()), tuple((task.status, task.digest, task.dirty) for task in self.tasks),
+            ledger.now_known(), ledger.books, ledger.pause, self._mail_hash, self._snapshot_hash,
+            _timeless(self.storage.header(REF)), self.clock.time,
+            tuple(self.budget.values()), tuple(self.acknowledged), min(ledger.excuses, 1),
+            tuple((task.place(), task.digest, task.dirty and self.budget["kill"] > 0) for task in self.tasks),
         ))  # fmt: skip
 
     # --- the end ------------------------------------------------------------------------------------------------
@@ -475,7 +502,6 @@ class World:
 _BUDGETS = ("kill", "time", "drop", "lost", "fail", "fatal", "unknown")
 _EXCUSES = frozenset({"kill", "drop", "lost", "unknown", "unknown-not-done"})
 _MOVES_INDEX = frozenset({"append", "settle", "nudge"})
-_READS_LISTS = frozenset({"read", "mail", "due"})
 _ROUNDS = 60
 _RETRY = RetryPolicy(initial=1.0, factor=2.0, maximum=4.0, jitter=False)
 _ALL = frozenset(
@@ -591,6 +617,10 @@ _VERBS: dict[str, Callable[..., object]] = {
     "complete": lambda engine, wf, end, step: engine.complete_step(wf, "i", step, "by hand", deadline=end),
     "skip": lambda engine, wf, end, step: engine.skip_step(wf, "i", step, deadline=end),
 }
+
+
+def _timeless(header: Header | None) -> Hashable:
+    return None if header is None else (header.status, header.epoch, header.seq, header.due)
 
 
 def _shown(name: str, args: tuple[Any, ...], result: Any) -> str:
