@@ -61,6 +61,9 @@ def decode_record(raw: bytes, ref: InstanceRef, seq: int) -> Record:
     tree = _tree(raw, ref, f"record {seq}")
     try:
         record = Record(tree["t"], tree["ep"], tree["at"], tree)
+        if record.type not in TYPES:
+            what = f"this kit knows no record of type {record.type!r}; perhaps a newer one does"
+            raise CorruptRecord(what)
         record.by, record.counter = tree["n"]
         for name in _ENVELOPE:
             del tree[name]
@@ -70,10 +73,6 @@ def decode_record(raw: bytes, ref: InstanceRef, seq: int) -> Record:
         raise corrupt(ref, f"record {seq}", str(error)) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise corrupt(ref, f"record {seq}", f"its fields are not those of a record ({error!r})") from error
-    if record.type not in TYPES:
-        raise corrupt(
-            ref, f"record {seq}", f"this kit knows no record of type {record.type!r}; perhaps a newer one does"
-        )
     return record
 
 
