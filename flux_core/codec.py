@@ -61,9 +61,7 @@ def decode_record(raw: bytes, ref: InstanceRef, seq: int) -> Record:
     tree = _tree(raw, ref, f"record {seq}")
     try:
         record = Record(tree["t"], tree["ep"], tree["at"], tree)
-        if record.type not in TYPES:
-            what = f"this kit knows no record of type {record.type!r}; perhaps a newer one does"
-            raise CorruptRecord(what)
+        known = record.type in TYPES
         record.by, record.counter = tree["n"]
         for name in _ENVELOPE:
             del tree[name]
@@ -73,6 +71,8 @@ def decode_record(raw: bytes, ref: InstanceRef, seq: int) -> Record:
         raise corrupt(ref, f"record {seq}", str(error)) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise corrupt(ref, f"record {seq}", f"its fields are not those of a record ({error!r})") from error
+    if not known:
+        raise corrupt(ref, f"record {seq}", f"type {record.type!r} is not known here; perhaps a newer kit knows it")
     return record
 
 

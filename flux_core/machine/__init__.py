@@ -8,9 +8,11 @@ folds them with `evolve`, and only then carries out the action. Rule 3: after an
     StepSucceeded --decide--> [step] + Proceed --append, evolve--> ADVANCED --decide--> [intent] + RunStep ...
 """
 
-from flux_core.machine.decision import MOST_DEATHS, MOST_SIGNALS, decide, may_start, renewal, start, takeover_at, timer
+from flux_core.machine.decision import decide
 from flux_core.machine.evolution import evolve, fold
 from flux_core.machine.verbs import VERBS, check_verb
+from flux_core.machine.waiting import MOST_SIGNALS
+from flux_core.machine.waking import MOST_DEATHS, may_start, renewal, start, takeover_at, timer
 
 __all__ = [
     "MOST_DEATHS",
