@@ -103,7 +103,7 @@ class Attempts:
                 self.tracker.restore()
                 return StepSkipped(step.path, self._since(begun))
             value = call_within(handler, ctx, limit)
-            run_ms = round((monotonic() - begun) * 1000, 3)
+            run_ms = int((monotonic() - begun) * 1_000_000) / 1000  # whole microseconds; round() takes thrice the time
             output = output_text = directive = None
             if value is not None:
                 if isinstance(value, Directive):
@@ -202,7 +202,7 @@ class Attempts:
         return None if self._budget is None else self._budget()
 
     def _since(self, begun: float) -> float:
-        return round((self._clock.monotonic() - begun) * 1000, 3)
+        return int((self._clock.monotonic() - begun) * 1_000_000) / 1000
 
     def _check_input(self, step: StepDefinition) -> None:
         try:
