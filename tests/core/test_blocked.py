@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flux_core import Refused, WorkflowBuilder, create_workflow, sleep, wait
+from flux_core import Context, Refused, WorkflowBuilder, create_workflow, sleep, wait
 
 if TYPE_CHECKING:
     from tests.core.conftest import Lab
@@ -71,6 +71,21 @@ class TestAChangedDefinition:
         (result,) = lab.engine(workflows=[earlier(lab)]).recover()
         assert (result.status, result.error, lab.calls) == ("completed", None, ["last"])
         assert result.history[1].output == 7
+
+    def test_that_healed_and_is_blocked_again_begins_with_a_short_pause(self, lab: Lab) -> None:
+        def gate(ctx: Context) -> object:
+            return wait("go")
+
+        def two(name: str) -> WorkflowBuilder:
+            return create_workflow("order").step(name, gate).step("b", gate)
+
+        lab.engine().execute(two("a"), None, "o-1")
+        for _ in range(5):
+            lab.engine().wake(two("x"), "o-1")
+            lab.clock.advance(60)
+        assert lab.engine().signal(two("a"), "o-1", "go").status == "suspended"
+        assert lab.engine().wake(two("x"), "o-1").status == "blocked"
+        assert lab.header("o-1").due == lab.clock.now() + 1000
 
     def test_heals_at_once_when_it_is_woken(self, blocked: Any, lab: Lab) -> None:
         assert lab.engine().wake(earlier(lab), "o-1").status == "completed"

@@ -87,7 +87,7 @@ DAMAGE: dict[str, bytes] = {
     "an unknown type": b'{"v":1,"t":"leap","ep":1,"n":["0",1],"at":5}',
     "a missing field": b'{"v":1,"t":"step","ep":1,"at":5}',
     "a missing body": b'{"v":1,"t":"step","ep":1,"n":["0",1],"at":5}',
-    "a type that is not registered": STEP + b'"o":{"$o":["gone.Type",{}]}}',
+    "a type that is not registered": STEP + b'"o":{"$type":["gone:Type",{}]}}',
     "an unknown tag": STEP + b'"o":{"$nonsense":1}}',
     "a body of the wrong form": STEP + b'"set":7}',
 }

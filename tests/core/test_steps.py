@@ -143,6 +143,7 @@ class TestBackOff:
         lab.clock.advance(0.001)
         (recovered,) = engine.recover()
         assert (recovered.status, recovered.history[0].output, recovered.history[0].retries) == ("completed", 4, 3)
+        assert (result.history[0].error, recovered.history[0].error) == ("attempt 3", None)
 
     def test_of_a_step_comes_before_the_workflows_and_the_engines(self, lab: Lab) -> None:
         own = RetryPolicy(0.1, jitter=False)
@@ -305,10 +306,17 @@ class TestAHandler:
 
         def look(ctx: Context) -> None:
             seen.update(
-                id=ctx.id, workflow=ctx.workflow, tenant=ctx.tenant, input=ctx.input, step=ctx.step,
-                attempt=ctx.attempt, status=ctx.status, current_step=ctx.current_step, results=dict.fromkeys(ctx.results),
+                id=ctx.id,
+                workflow=ctx.workflow,
+                tenant=ctx.tenant,
+                input=ctx.input,
+                step=ctx.step,
+                attempt=ctx.attempt,
+                status=ctx.status,
+                current_step=ctx.current_step,
+                results=dict.fromkeys(ctx.results),
                 history=[(entry.name, entry.status) for entry in ctx.history],
-            )  # fmt: skip
+            )
 
         w = create_workflow("order").step("a", lab.note("a", 1)).step("b", look).step("c", lab.note("c"))
         lab.engine(tenant="acme").execute(w, {"x": 1}, "o-1")
@@ -619,6 +627,7 @@ class TestTheIdempotencyKey:
 
     def test_cannot_be_confused_by_names_that_join_alike(self, lab: Lab) -> None:
         seen, handler = self.keys(lab)
-        lab.engine().execute(create_workflow("a:b").step("c", handler), None, "d")
-        lab.engine().execute(create_workflow("a").step("c", handler), None, "b:d")
-        assert len(set(seen)) == 2
+        lab.engine().execute(create_workflow("ab").step("c", handler), None, "d")
+        lab.engine().execute(create_workflow("a").step("c", handler), None, "bd")
+        lab.engine().execute(create_workflow("a").step("dc", handler), None, "b")
+        assert len(set(seen)) == 3
