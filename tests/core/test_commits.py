@@ -212,9 +212,9 @@ class TestOnUnknownRetry:
         bank = Bank(lab, TimeoutError(), "paid")
         assert is_stuck(lab.engine().execute(order(bank, idempotent=True, on_unknown="quarantine")))
 
-    def test_runs_again_after_a_death(self, lab: Lab, killed: type[BaseException]) -> None:
+    def test_runs_again_after_a_death_without_another_pause(self, lab: Lab, killed: type[BaseException]) -> None:
         bank = Bank(lab, killed, "paid")
-        w = order(bank, on_unknown="retry")
+        w = order(bank, on_unknown="retry", retry=DURABLE)
         with pytest.raises(killed):
             lab.engine().execute(w, None, "o-1")
         lab.past_the_lease()
