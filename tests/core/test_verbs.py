@@ -504,7 +504,8 @@ class TestRecover:
         lab.engine().execute(known, None, "k-1")
         lab.clock.advance(10)
         assert [result.id for result in lab.engine(workflows=[known]).recover(limit=1)] == ["k-1"]
-        told = ("warn", "due, but its workflow is not registered", {"workflow": "unknown", "id": "u-1"})
+        fields: dict[str, object] = {"workflow": "unknown", "id": "u-1"}
+        told = ("warn", "due, but its workflow is not registered", fields)
         assert lab.log.lines.count(told) == 1
 
 
