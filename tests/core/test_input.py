@@ -204,7 +204,11 @@ class TestAHandlerThatChangesTheInput:
 
 
 class TestTheRawInput:
-    @pytest.mark.parametrize("raw", [object(), {"x": object()}, [print], {"x": {"y": float}}], ids=["alone", "in a dict", "in a list", "deep"])
+    @pytest.mark.parametrize(
+        "raw",
+        [object(), {"x": object()}, [print], {"x": {"y": float}}],
+        ids=["alone", "in a dict", "in a list", "deep"],
+    )
     def test_that_cannot_be_stored_is_invalid_and_names_the_place(self, raw: Any, lab: Lab) -> None:
         with pytest.raises(InputInvalid, match="workflow 'order': the input") as caught:
             lab.engine().execute(create_workflow("order").step("a", lab.note("a")), raw, "o-1")
