@@ -213,13 +213,20 @@ def _comp(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     for key in body.get("del", ()):
         state.data.pop(key, None)
     _close(state, path + UNDO)
-    state.completed.pop(path, None)
+    _passed(state, path)
     state.deaths = 0
     if "e" in body:
         step.status = s.COMPENSATION_FAILED
         step.error = ErrorInfo.of(body["e"]).message
     else:
         _compensated(state, step, record.at)
+
+
+def _passed(state: WorkflowState, path: str) -> None:
+    """Undoing goes backwards: what completed after `path` has no compensator, and is not looked at again."""
+    if path in state.completed:
+        while state.completed.popitem()[0] != path:
+            pass
 
 
 def _compensated(state: WorkflowState, step: StepExecution, at: int) -> None:
@@ -347,7 +354,7 @@ def _resolve(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
     _close(state, path + UNDO if undo else path)
     state.waits.pop(path, None)
     if undo:
-        state.completed.pop(path, None)
+        _passed(state, path)
         step.error = None
         if how == s.COMPLETED:
             _compensated(state, step, record.at)
