@@ -647,6 +647,18 @@ def test_a_handler_installed_between_two_steps_is_chained_and_the_limit_holds(al
 
 
 @needs_timer
+def test_a_handler_installed_after_the_last_step_stays_when_all_is_given_back(alarms: list[float]) -> None:
+    def newer(number: int, frame: FrameType | None) -> None:
+        raise AssertionError
+
+    call_within(lambda a: a, None, AMPLE)
+    signal.signal(signal.SIGALRM, newer)
+    time_limit.release()
+    assert signal.getsignal(signal.SIGALRM) is newer
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@needs_timer
 def test_an_alarm_the_application_sets_between_two_steps_still_rings(alarms: list[float]) -> None:
     call_within(lambda a: a, None, AMPLE)
     signal.setitimer(signal.ITIMER_REAL, 0.03)
@@ -1071,6 +1083,7 @@ def test_a_forked_child_uses_none_of_its_parents_timers_workers_and_loops_and_sp
         warnings.simplefilter("ignore", DeprecationWarning)
         async def doze(seconds):
             await asyncio.sleep(seconds)
+            await asyncio.to_thread(time.sleep, 0.05)  # wakes the loop through its pipe
             return seconds
         def spin(_):
             while True: pass
@@ -1124,3 +1137,20 @@ time.sleep(max(0, {moment} - (time.monotonic() - begun)))
     for moment in (0.19, 0.194, 0.198):
         child = subprocess.run([sys.executable, "-c", program.format(moment=moment)], check=False)
         assert child.returncode == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+def test_the_limit_of_the_handler_that_forked_is_the_parents_only() -> None:
+    done = script("""
+        import os, time
+        from flux_core.limits import call_within
+        def forks(_):
+            pid = os.fork()
+            if pid == 0:
+                call_within(time.sleep, 0.6, 20)
+                os._exit(7)
+            return pid
+        pid = call_within(forks, None, 0.3)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """)
+    assert (done.stdout, done.stderr, done.returncode) == ("7\n", "", 0)
