@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import pytest
 
 from flux_core.errors import StepFault, StepTimeout
-from flux_core.limits import call_within, main_thread, time_limit
+from flux_core.limits import call_within, event_loop, main_thread, time_limit
 from flux_core.limits.main_thread import AttemptCut
 from flux_core.limits.worker_thread import SPARE
 
@@ -809,6 +809,13 @@ def test_coroutines_run_one_after_the_other_on_the_same_kept_loop(place: Place) 
     assert place(lambda: call_within(handler, None, AMPLE) is call_within(handler, None, None))
 
 
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody gives a loop up as blocked: what the loop itself does at the limit is seen, however busy the machine is."""
+    monkeypatch.setattr(event_loop, "LATE", AMPLE)
+
+
+@pytest.mark.usefixtures("_patient")
 @everywhere
 def test_a_cancelled_handler_may_clean_up(place: Place) -> None:
     seen: list[str] = []
@@ -838,6 +845,7 @@ def test_a_handler_that_swallows_its_cancellation_and_returns_has_timed_out(plac
         place(lambda: call_within(handler, None, LIMIT))
 
 
+@pytest.mark.usefixtures("_patient")
 @everywhere
 def test_a_handler_that_refuses_to_be_cancelled_is_disowned_and_the_loop_stays(place: Place) -> None:
     free = threading.Event()
@@ -1095,10 +1103,10 @@ def test_a_forked_child_uses_none_of_its_parents_timers_workers_and_loops_and_sp
         def other_thread(call):
             thread = threading.Thread(target=call)
             thread.start(); thread.join()
-        def all_roads():
+        def all_roads(limit=10):
             values = []
             def call(handler):
-                values.append(call_within(handler, 0.01, 10))
+                values.append(call_within(handler, 0.01, limit))
             for handler in (lambda a: a, doze):
                 call(handler)
                 other_thread(lambda: call(handler))
@@ -1117,7 +1125,7 @@ def test_a_forked_child_uses_none_of_its_parents_timers_workers_and_loops_and_sp
         all_roads()
         in_the_child(all_limits)
         in_the_child(all_roads)
-        all_roads()
+        all_roads(3)  # before the watchdog of the first calls could wake a loop that nobody else can
         all_limits()
         print("parent and children are well")
     """)
