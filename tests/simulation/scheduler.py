@@ -10,7 +10,7 @@ It must not know what a workflow is; `world` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from greenlet import getcurrent, greenlet
@@ -163,7 +163,8 @@ class Store:
 
     ephemeral = True
 
-    def __init__(self, task: Task, perform: Callable[[Task, str, tuple[Any, ...]], Any], at_once: frozenset[str]) -> None:
+    def __init__(self, task: Task, perform: Callable[[Task, str, tuple[Any, ...]], Any], at_once: frozenset[str] | None) -> None:
+        """`at_once`: the calls that are no stops; None: none is."""
         self._task = task
         self._perform = perform
         self._at_once = at_once
@@ -177,7 +178,7 @@ class Store:
 
     def _call(self, name: str, args: tuple[Any, ...]) -> Any:
         task = self._task
-        if name in self._at_once:
+        if self._at_once is None or name in self._at_once:
             return self._perform(task, name, args)
         writes = name in _WRITES
         verdict = task.park(Stop("call", name, writes))
@@ -209,7 +210,12 @@ class Exhaustive:
     def states(self) -> int:
         return len(self._seen)
 
-    def runs(self) -> Any:
+    @property
+    def taken(self) -> list[int]:
+        """The choices of the schedule under way."""
+        return [taken for taken, _ in self._path]
+
+    def runs(self) -> Iterator[Exhaustive]:
         """One item a schedule, until all were run."""
         while self.schedules < self._most:
             self._depth = 0
@@ -247,7 +253,7 @@ class Exhaustive:
 
 
 class Scripted:
-    """The choices of a list, by number or by `(verb, task name)`; then the first that is there."""
+    """The choices of a list, by number; then the first that is there."""
 
     def __init__(self, taken: list[int]) -> None:
         self._taken = iter(taken)

@@ -23,7 +23,7 @@ from flux_core.ports import Header, InstanceRef, Mail
 from flux_core.result import FluxResult
 from flux_core.workflow import WorkflowDefinition
 from tests.simulation.ledger import Ledger
-from tests.simulation.scheduler import Choice, Schedule, Stop, Store, Task
+from tests.simulation.scheduler import Choice, Killed, Schedule, Stop, Store, Task
 
 REF = InstanceRef("default", "w", "i")
 _START = 1_000_000
@@ -66,6 +66,8 @@ class Setting(NamedTuple):
     """How many may fail with `NonRetryable`."""
     unknown: int = 0
     """How many may end without anybody knowing whether they took effect."""
+    poison: str = ""
+    """The step at which every invocation dies, also those after the play."""
     near: bool = False
     """Whether time may also stop shortly before the end of a lease."""
     inline: float = 2.0
@@ -166,7 +168,7 @@ class World:
 
     def _engine(self, task: Task) -> FluxEngine:
         quiet = task.index < -1
-        at_once = _ALL if quiet else _NEVER_STOP if self.setting.snapshots else _UNSEEN
+        at_once = None if quiet else _NEVER_STOP if self.setting.snapshots else _UNSEEN
         return FluxEngine(
             Store(task, self.perform, at_once),  # type: ignore[arg-type]
             workflows=[definition_of(self.setting.steps)],
@@ -238,7 +240,8 @@ class World:
         """The body of every handler and compensator."""
         task, ledger, path = self.running, self.ledger, step.name
         state = ctx._around.state
-        ledger.begins(task.index, state.epoch, path, ctx.attempt, ctx.idempotency_key, undo=undo, probe=False)
+        key = ctx.idempotency_key
+        ledger.begins(task.index, state.epoch, path, ctx.attempt, key, undo=undo, probe=False)
         value = f"{path}-{task.index}-{state.epoch}-{ctx.attempt}"
         if not undo:
             if state.undoing and path not in state.doubts:
@@ -255,7 +258,6 @@ class World:
             raise NonRetryable("impossible")
         if verdict == "unknown-not-done":
             raise Unknown("silence")
-        key = ctx.idempotency_key
         ledger.effect(path, ctx.attempt, key, value, undo=undo)
         if self.told is not None:
             self.told.append(f"    {task.name}: {'undoes' if undo else 'does'} {path}, attempt {ctx.attempt}")
@@ -266,12 +268,13 @@ class World:
         return value
 
     def _before_effect(self, task: Task, path: str, *, undo: bool) -> str:
-        if task.index < -1:
-            if path in self.failing and not undo:
-                self.failing.remove(path)
-                return "fatal"
-            return "go"
-        verdict = task.park(Stop("effect", path, writes=True))
+        verdict = "go" if task.index < -1 else task.park(Stop("effect", path, writes=True))
+        if path == self.setting.poison:
+            self.ledger.excuses += 1
+            raise Killed
+        if path in self.failing and not undo:
+            self.failing.remove(path)
+            verdict = "fatal"
         task.dirty = True
         task.hear(verdict, self.clock.time)
         return verdict
@@ -433,7 +436,7 @@ class World:
         return hash((
             ledger.now_known(), ledger.books, ledger.pause, self._mail_hash, self._snapshot_hash,
             _timeless(self.storage.header(REF)), self.clock.time,
-            tuple(self.budget.values()), tuple(self.acknowledged), min(ledger.excuses, 1),
+            tuple(self.budget.values()), tuple(self.failing), tuple(self.acknowledged), min(ledger.excuses, 1),
             tuple((task.place(), task.digest, task.dirty and self.budget["kill"] > 0) for task in self.tasks),
         ))  # fmt: skip
 
@@ -501,12 +504,9 @@ class World:
 
 _BUDGETS = ("kill", "time", "drop", "lost", "fail", "fatal", "unknown")
 _EXCUSES = frozenset({"kill", "drop", "lost", "unknown", "unknown-not-done"})
-_MOVES_INDEX = frozenset({"append", "settle", "nudge"})
+_MOVES_INDEX = frozenset({"append", "settle", "nudge", "index"})
 _ROUNDS = 60
 _RETRY = RetryPolicy(initial=1.0, factor=2.0, maximum=4.0, jitter=False)
-_ALL = frozenset(
-    {"append", "read", "tail", "header", "put_mail", "mail", "put_snapshot", "snapshot", "nudge", "settle", "due"}
-)
 _NEVER_STOP: frozenset[str] = frozenset()
 _UNSEEN = frozenset({"snapshot"})
 """Without snapshots, looking for one tells nothing, so it is no stop."""
@@ -534,7 +534,8 @@ class _quiet(Task):  # noqa: N801
 
     def run(self, world: World) -> None:
         world.running = self
-        self.result = self.body(self)
+        with suppress(Killed):
+            self.result = self.body(self)
 
 
 # --- workflows and verbs ------------------------------------------------------------------------------------------
