@@ -117,7 +117,7 @@ class Ledger:
 
     def _book(self, record: Record) -> None:
         body, kind = record.body, record.type
-        path = body.get("p")
+        path = body.get("p", "")
         match kind:
             case r.STEP | r.SKIPPED:
                 self._step(record, path, body)

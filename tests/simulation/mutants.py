@@ -7,21 +7,24 @@ which this engine does not have yet. The others are regressions that this engine
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flux_core import MemoryStorage, engine, episode, loop
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.actions import Decision, RunStep
-from flux_core.codec import decode_payload, encode_payload, encode_record
+from flux_core.codec import decode_payload, encode_payload, encode_record, encode_state
 from flux_core.episode import Episode, put_record
 from flux_core.keys import mail_id
 from flux_core.load import load
 from flux_core.machine import attempts, decision, evolution, evolve, rewind, waiting, waking
 from flux_core.ports import Header, InstanceRef, Mail
-from flux_core.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flux_core.records import Record
 
 Patch = tuple[object, str, object]
 
@@ -74,7 +77,14 @@ def _no_second_look() -> list[Patch]:
 
 def _look_before_writing_only() -> list[Patch]:
     def signal(
-        self: Any, workflow: Any, id: str, name: str, payload: object = None, dedupe_id: str = "", *, deadline: Any = None
+        self: Any,
+        workflow: Any,
+        id: str,
+        name: str,
+        payload: object = None,
+        dedupe_id: str = "",
+        *,
+        deadline: Any = None,
     ) -> Any:
         definition = self._workflow(workflow)
         ref = self._ref(definition, id)
@@ -213,10 +223,9 @@ def _claim_of_a_wait_without_entry() -> list[Patch]:
 def _returns_from_a_taken_slot() -> list[Patch]:
     record_all = loop._Run._record
 
-    def careless(self: Any, made: Decision) -> int:
-        written = record_all(self, made)
-        suspending = bool(made.records) and made.records[0].type == r.SUSP
-        return len(made.records) if suspending else written
+    def careless(self: Any, records: tuple[Record, ...]) -> int:
+        written = record_all(self, records)
+        return len(records) if records[0].type == r.SUSP else written
 
     return [(loop._Run, "_record", careless)]
 
@@ -303,7 +312,7 @@ def _drops_what_a_retry_kept() -> list[Patch]:
 
 
 def _forgetful_snapshot() -> list[Patch]:
-    encode = episode.encode_state
+    encode = encode_state
 
     def without_waits(state: s.WorkflowState) -> bytes:
         waits, state.waits = state.waits, {}
@@ -327,7 +336,9 @@ MUTANTS: dict[str, Mutant] = {
         _look_before_writing_only, ("L1",), "a signal before, while and after the instance starts"
     ),
     "V3 a lease without an entry in the index": Mutant(_lease_without_entry, ("I7",), "three executes of one id"),
-    "V4 the claim is in the header only": Mutant(_claim_in_header_only, ("I6", "L6"), "a lease is stolen while a step runs"),
+    "V4 the claim is in the header only": Mutant(
+        _claim_in_header_only, ("I6", "L6"), "a lease is stolen while a step runs"
+    ),
     "V5 a hand-over without an entry in the index": Mutant(
         _hand_over_without_entry, ("I7",), "an attempt fails shortly before the deadline"
     ),

@@ -35,7 +35,9 @@ SETTINGS: Final[dict[str, Setting]] = {
     "a lease is stolen while a commit runs that verifies": Setting(
         (A, commit("b", "verify")), (EXECUTE, RECOVER), time=1
     ),
-    "a lease is stolen while a commit runs that retries": Setting((commit("a", "retry"), B), (EXECUTE, RECOVER), time=2),
+    "a lease is stolen while a commit runs that retries": Setting(
+        (commit("a", "retry"), B), (EXECUTE, RECOVER), time=2
+    ),
     "two sweepers and a zombie": Setting((A,), (EXECUTE, RECOVER, RECOVER), time=1),
     "a zombie and a death": Setting((commit("a", "verify"), B), (EXECUTE, RECOVER), time=1, kill=1),
     "a zombie and a death while a saga is undone": Setting(
@@ -44,7 +46,9 @@ SETTINGS: Final[dict[str, Setting]] = {
     # --- signals
     "a signal before, while and after the instance starts": Setting((wait_for_go("a"), B), (EXECUTE, SIGNAL), kill=1),
     "one signal sent twice": Setting((wait_for_go("a"),), (EXECUTE, SIGNAL, SIGNAL)),
-    "two signals for two waits": Setting((wait_for_go("a"), wait_for_go("b")), (SIGNAL, OTHER_SIGNAL), (EXECUTE,), kill=1),
+    "two signals for two waits": Setting(
+        (wait_for_go("a"), wait_for_go("b")), (SIGNAL, OTHER_SIGNAL), (EXECUTE,), kill=1
+    ),
     "a running instance, a signal and its wait's timeout": Setting((wait_for_go("a", 50),), (EXECUTE, SIGNAL), time=2),
     "a signal, its wait's timeout and a death": Setting(
         (wait_for_go("a", 50), B), (SIGNAL, RECOVER), (EXECUTE,), time=1, kill=1
@@ -60,7 +64,9 @@ SETTINGS: Final[dict[str, Setting]] = {
         (commit("a", undo="verify"), B), (EXECUTE,), fatal=1, lost=1, kill=1, unknown=1
     ),
     # --- cancel
-    "cancel and a running saga": Setting((Step("a", undo="retry"), commit("b", undo="retry")), (EXECUTE, CANCEL), kill=1),
+    "cancel and a running saga": Setting(
+        (Step("a", undo="retry"), commit("b", undo="retry")), (EXECUTE, CANCEL), kill=1
+    ),
     "cancel and cancel": Setting((commit("a", undo="retry"),), (EXECUTE, CANCEL, CANCEL)),
     "cancel while the lease is about to be renewed": Setting((A, commit("b")), (EXECUTE, CANCEL), time=1, near=True),
     "cancel and a zombie": Setting((commit("a", "verify", "retry"),), (EXECUTE, CANCEL), time=1),

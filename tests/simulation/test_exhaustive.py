@@ -7,6 +7,7 @@ The search is complete: depth-first over all choices, a state that was seen befo
 from __future__ import annotations
 
 import pytest
+
 from tests.simulation.exploring import explore
 from tests.simulation.settings import SETTINGS
 

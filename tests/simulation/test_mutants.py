@@ -6,6 +6,7 @@ That the same settings pass on the engine as it is, is `test_exhaustive`.
 from __future__ import annotations
 
 import pytest
+
 from tests.simulation.exploring import explore
 from tests.simulation.mutants import MUTANTS, living
 from tests.simulation.settings import SETTINGS

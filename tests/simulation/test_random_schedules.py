@@ -8,21 +8,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-import pytest
 from tests.simulation.drawing import play
 
-_BOUNDED = 10_000
-_SOAK = 200_000
+_SCHEDULES = 10_000
 
 
-def _play_all(first: int, count: int) -> Counter[str]:
-    return Counter(play(seed).ledger.state.status for seed in range(first, first + count))
-
-
-@pytest.mark.skipif("FLUX_SIM_SEED" in os.environ, reason="one seed is asked for")
 def test_ten_thousand_random_schedules_break_no_rule() -> None:
-    statuses = _play_all(0, _BOUNDED)
-    print(f"seeds 0 to {_BOUNDED - 1}: {dict(statuses)}")  # noqa: T201 -- shown by pytest -s
+    statuses = Counter(play(seed).ledger.state.status for seed in range(_SCHEDULES))
+    print(f"seeds 0 to {_SCHEDULES - 1}: {dict(statuses)}")  # noqa: T201 -- shown by pytest -s
     assert statuses.keys() >= {"completed", "failed", "rolled_back", "cancelled", "suspended", "stuck"}
 
 
@@ -32,10 +25,3 @@ def test_a_seed_is_the_same_run_every_time() -> None:
     print("\n".join(once.told or ()))  # noqa: T201 -- the story somebody asked for
     assert once.told == again.told
     assert once.storage.read(once.ledger.ref) == again.storage.read(again.ledger.ref)
-
-
-@pytest.mark.soak
-def test_two_hundred_thousand_fresh_schedules_break_no_rule() -> None:
-    first = int.from_bytes(os.urandom(4), "big") * 1_000_000
-    print(f"seeds from {first}")  # noqa: T201 -- shown by pytest -s, and every failure names its seed
-    assert sum(_play_all(first, _SOAK).values()) == _SOAK
