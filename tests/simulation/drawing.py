@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
 from random import Random
+from typing import TYPE_CHECKING
 
-from tests.simulation.scheduler import Choice
 from tests.simulation.world import Setting, Step, Violated, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from tests.simulation.scheduler import Choice
 
 
 def drawn_steps(dice: Random) -> tuple[Step, ...]:
@@ -28,7 +32,9 @@ def _drawn_tasks(dice: Random, steps: tuple[Step, ...], *, started: bool) -> tup
         if verb == "signal":
             tasks.append((verb, dice.choice(("s1", "s1", "s2"))))
         elif verb in {"retry", "complete", "skip"}:
-            tasks.append((verb, dice.choice(steps).name, *(("force",) if verb == "retry" and dice.random() < 0.3 else ())))
+            tasks.append(
+                (verb, dice.choice(steps).name, *(("force",) if verb == "retry" and dice.random() < 0.3 else ()))
+            )
         else:
             tasks.append((verb,))
     return tuple(tasks)

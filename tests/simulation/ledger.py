@@ -117,7 +117,7 @@ class Ledger:
 
     def _book(self, record: Record) -> None:
         body, kind = record.body, record.type
-        path = body.get("p")
+        path = body.get("p", "")
         match kind:
             case r.STEP | r.SKIPPED:
                 self._step(record, path, body)
@@ -191,6 +191,9 @@ class Ledger:
             self.fail("retry", "the instance is re-opened while an invocation owns it")
         for path in body["reset"]:
             done = self.done.pop(path, None)
+            kept = path in body["kept"] or (path == body["p"] and "force" in body)
+            if done == s.COMPLETED and self.steps[path].kind == "commit" and not kept:
+                self.fail("rule 17", f"commit {path!r} has succeeded, but the retry does not keep it")
             if path in body["kept"]:
                 if path in self.standing:
                     self.kept[path] = None

@@ -10,12 +10,14 @@ It must not know what a workflow is; `world` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from greenlet import getcurrent, greenlet
 
 from flux_core.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
 
 
 class Killed(BaseException):
@@ -57,13 +59,15 @@ class Task:
     """One invocation: what it was asked, where it stands, what came of it."""
 
     __slots__ = (
-        "_base", "_read", "body", "digest", "dirty", "error", "fiber", "haunting", "index", "name", "result", "status",
-        "stop",
+        "_base", "_read", "body", "digest", "dirty", "error", "fiber", "haunting", "index", "name", "result", "spec",
+        "status", "stop",
     )  # fmt: skip
 
-    def __init__(self, index: int, name: str, body: Callable[[Task], object]) -> None:
+    def __init__(self, index: int, spec: tuple[str, ...], body: Callable[[Task], object]) -> None:
         self.index = index
-        self.name = name
+        self.spec = spec
+        """What it was asked: a verb and its arguments."""
+        self.name = f"{index}:{'-'.join(spec)}" if index >= 0 else spec[0]
         self.body = body
         self.fiber: greenlet | None = None
         self.status = "new"
@@ -77,7 +81,7 @@ class Task:
         self.haunting: list[Stop] = []
         """What it tried to do after its death."""
         self.dirty = False
-        """Whether it has changed anything since it could last have been killed (else killing it again shows nothing new)."""
+        """Whether it has changed anything: before that, its death shows nothing."""
 
     @property
     def alive(self) -> bool:
@@ -90,7 +94,9 @@ class Task:
             raise Killed
         self.stop = stop
         self.status = "parked"
-        verdict: str = getcurrent().parent.switch()
+        stage = getcurrent().parent
+        assert stage is not None, "an invocation of the play runs on a fiber of its own"
+        verdict: str = stage.switch()
         return verdict
 
     def hear(self, *what: Hashable) -> None:
@@ -103,7 +109,7 @@ class Task:
         self.digest = hash((self._base, what))
 
     def hear_log(self, *what: Hashable) -> None:
-        """From inside: it has read a whole log, and so forgets all before but the last whole log and its `due` entry."""
+        """From inside: it has read a whole log, and forgets all but the one before and its `due` entry."""
         self._read, before = hash(what), self._read
         self.digest = hash((self._base, before, self._read))
 
@@ -163,7 +169,10 @@ class Store:
 
     ephemeral = True
 
-    def __init__(self, task: Task, perform: Callable[[Task, str, tuple[Any, ...]], Any], at_once: frozenset[str]) -> None:
+    def __init__(
+        self, task: Task, perform: Callable[[Task, str, tuple[Any, ...]], Any], at_once: frozenset[str] | None
+    ) -> None:
+        """`at_once`: the calls that are no stops; None: none is."""
         self._task = task
         self._perform = perform
         self._at_once = at_once
@@ -177,7 +186,7 @@ class Store:
 
     def _call(self, name: str, args: tuple[Any, ...]) -> Any:
         task = self._task
-        if name in self._at_once:
+        if self._at_once is None or name in self._at_once:
             return self._perform(task, name, args)
         writes = name in _WRITES
         verdict = task.park(Stop("call", name, writes))
@@ -209,7 +218,12 @@ class Exhaustive:
     def states(self) -> int:
         return len(self._seen)
 
-    def runs(self) -> Any:
+    @property
+    def taken(self) -> list[int]:
+        """The choices of the schedule under way."""
+        return [taken for taken, _ in self._path]
+
+    def runs(self) -> Iterator[Exhaustive]:
         """One item a schedule, until all were run."""
         while self.schedules < self._most:
             self._depth = 0
@@ -237,7 +251,6 @@ class Exhaustive:
         self._depth += 1
         return 0
 
-
     def knows(self, state: Callable[[], Hashable]) -> bool:
         key = "end", state()
         if key in self._seen:
@@ -247,7 +260,7 @@ class Exhaustive:
 
 
 class Scripted:
-    """The choices of a list, by number or by `(verb, task name)`; then the first that is there."""
+    """The choices of a list, by number; then the first that is there."""
 
     def __init__(self, taken: list[int]) -> None:
         self._taken = iter(taken)

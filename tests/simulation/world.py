@@ -6,13 +6,20 @@ fails any more), and judges. The engine is not changed, except that time limits 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flux_core import FluxEngine, MemoryStorage, NonRetryable, RetryPolicy, compensation, create_workflow, episode
+from flux_core import (
+    FluxEngine,
+    MemoryStorage,
+    NonRetryable,
+    RetryPolicy,
+    compensation,
+    create_workflow,
+    episode,
+    step_runner,
+)
 from flux_core import state as s
-from flux_core import step_runner
 from flux_core.codec import decode_record, encode_state
 from flux_core.directives import NOT_DONE, Done, sleep, verify, wait
 from flux_core.errors import Refused, StorageUnavailable, Unknown, UnknownInstance
@@ -21,9 +28,13 @@ from flux_core.load import load
 from flux_core.machine import fold, takeover_at
 from flux_core.ports import Header, InstanceRef, Mail
 from flux_core.result import FluxResult
-from flux_core.workflow import WorkflowDefinition
 from tests.simulation.ledger import Ledger
-from tests.simulation.scheduler import Choice, Schedule, Stop, Store, Task
+from tests.simulation.scheduler import Choice, Killed, Schedule, Stop, Store, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    from flux_core.workflow import WorkflowDefinition
 
 REF = InstanceRef("default", "w", "i")
 _START = 1_000_000
@@ -66,6 +77,8 @@ class Setting(NamedTuple):
     """How many may fail with `NonRetryable`."""
     unknown: int = 0
     """How many may end without anybody knowing whether they took effect."""
+    poison: str = ""
+    """The step at which every invocation dies, also those after the play."""
     near: bool = False
     """Whether time may also stop shortly before the end of a lease."""
     inline: float = 2.0
@@ -149,12 +162,11 @@ class World:
         self.failing: list[str] = []
         self._mail_hash = 0
         self._snapshot_hash = 0
-        self.aborted = False
 
     # --- tasks ---------------------------------------------------------------------------------------------
 
     def _task(self, index: int, spec: tuple[str, ...]) -> Task:
-        return Task(index, f"{index}:{'-'.join(spec)}", self._verb(spec[0], spec[1:]))
+        return Task(index, spec, self._verb(spec[0], spec[1:]))
 
     def _verb(self, verb: str, args: tuple[str, ...]) -> Callable[[Task], object]:
         def body(task: Task) -> object:
@@ -166,9 +178,9 @@ class World:
 
     def _engine(self, task: Task) -> FluxEngine:
         quiet = task.index < -1
-        at_once = _ALL if quiet else _NEVER_STOP if self.setting.snapshots else _UNSEEN
+        at_once = None if quiet else _NEVER_STOP if self.setting.snapshots else _UNSEEN
         return FluxEngine(
-            Store(task, self.perform, at_once),  # type: ignore[arg-type]
+            Store(task, self.perform, at_once),
             workflows=[definition_of(self.setting.steps)],
             default_timeout=None if self.setting.deadline is None else 10,
             retry=_RETRY,
@@ -238,8 +250,9 @@ class World:
         """The body of every handler and compensator."""
         task, ledger, path = self.running, self.ledger, step.name
         state = ctx._around.state
-        ledger.begins(task.index, state.epoch, path, ctx.attempt, ctx.idempotency_key, undo=undo, probe=False)
-        value = f"{path}-{task.index}-{state.epoch}-{ctx.attempt}"
+        key = ctx.idempotency_key
+        ledger.begins(task.index, state.epoch, path, ctx.attempt, key, undo=undo, probe=False)
+        value = f"{'undone-' if undo else ''}{path}-{task.index}-{state.epoch}-{ctx.attempt}"
         if not undo:
             if state.undoing and path not in state.doubts:
                 ledger.fail("rule 6", f"{path!r} runs although its invocation knows that all is to be undone")
@@ -255,7 +268,6 @@ class World:
             raise NonRetryable("impossible")
         if verdict == "unknown-not-done":
             raise Unknown("silence")
-        key = ctx.idempotency_key
         ledger.effect(path, ctx.attempt, key, value, undo=undo)
         if self.told is not None:
             self.told.append(f"    {task.name}: {'undoes' if undo else 'does'} {path}, attempt {ctx.attempt}")
@@ -266,12 +278,13 @@ class World:
         return value
 
     def _before_effect(self, task: Task, path: str, *, undo: bool) -> str:
-        if task.index < -1:
-            if path in self.failing and not undo:
-                self.failing.remove(path)
-                return "fatal"
-            return "go"
-        verdict = task.park(Stop("effect", path, writes=True))
+        verdict = "go" if task.index < -1 else task.park(Stop("effect", path, writes=True))
+        if path == self.setting.poison:
+            self.ledger.excuses += 1
+            raise Killed
+        if path in self.failing and not undo:
+            self.failing.remove(path)
+            verdict = "fatal"
         task.dirty = True
         task.hear(verdict, self.clock.time)
         return verdict
@@ -292,13 +305,13 @@ class World:
 
     def run(self, schedule: Schedule) -> bool:
         """Play to the end; False if the schedule ended it early. `Violated` if a rule was broken."""
-        with _current(self):
+        with playing(self):
             self._set_up()
             try:
                 if not self._play(schedule):
                     return False
                 if not schedule.knows(self.state_key):
-                    self._settle()
+                    self.settle()
             finally:
                 for task in self.tasks:
                     if task.status == "parked":
@@ -311,11 +324,11 @@ class World:
             if verb == "fail":
                 self.failing += args
             elif verb == "pass":
-                self.clock.time = self._next_time() or self.clock.time
+                self.clock.time = self.next_time() or self.clock.time
             else:
                 with suppress(Refused):
                     _quiet(-3 - number, self._verb(verb, tuple(args))).run(self)
-        self._judge()
+        self.judge()
 
     def _play(self, schedule: Schedule) -> bool:
         while True:
@@ -330,7 +343,7 @@ class World:
                 taken = chosen
             self._take(options[taken])
             if self.ledger.broken:
-                self._judge()
+                self.judge()
 
     def _options(self) -> list[Choice]:
         options: list[Choice] = []
@@ -355,7 +368,7 @@ class World:
                 options += [Choice(verb, task.index) for verb in ("fail", "fatal") if budget[verb]]
                 if budget["unknown"]:
                     options += [Choice("unknown", task.index), Choice("unknown-not-done", task.index)]
-        if options and budget["time"] and self._next_time() is not None:
+        if options and budget["time"] and self.next_time() is not None:
             options.append(Choice("time", -1))
         return options
 
@@ -363,16 +376,26 @@ class World:
         verb = choice.verb
         if verb == "time":
             self.budget["time"] -= 1
-            self.clock.time = self._next_time() or self.clock.time
+            self.clock.time = self.next_time() or self.clock.time
             self.ledger.excuses += 1
             if self.told is not None:
                 self.told.append(f"  time passes: {self.clock.time - _START} ms")
             return
-        task = self.running = self.tasks[choice.task]
         if verb != "go":
             self.budget[verb.split("-", maxsplit=1)[0]] -= 1
-            if verb in _EXCUSES:
-                self.ledger.excuses += 1
+        self.step(self.tasks[choice.task], verb)
+
+    def join(self, spec: tuple[str, ...]) -> Task:
+        """One more invocation, beside those of the setting."""
+        task = self._task(len(self.tasks), spec)
+        self.tasks.append(task)
+        return task
+
+    def step(self, task: Task, verb: str) -> None:
+        """Let `task` go on to its next stop, or meet trouble at this one."""
+        self.running = task
+        if verb in _EXCUSES:
+            self.ledger.excuses += 1
         if self.told is not None:
             stop = task.stop
             self.told.append(f"  {verb} {task.name}" + (f" at {stop.kind} {stop.name}" if stop else ""))
@@ -390,9 +413,9 @@ class World:
             task.go(verb)
         self.running = self.quiet
         if not task.alive and task.status != "killed":
-            self._ended(task, self.setting.tasks[task.index])
+            self._ended(task)
 
-    def _ended(self, task: Task, spec: tuple[str, ...]) -> None:
+    def _ended(self, task: Task) -> None:
         """An invocation has answered."""
         ledger = self.ledger
         error = task.error
@@ -402,7 +425,7 @@ class World:
             if not isinstance(error, Refused | UnknownInstance):
                 ledger.fail("error", f"{task.name} raised {error!r}")
         elif isinstance(task.result, FluxResult):
-            self.acknowledged.append(spec)
+            self.acknowledged.append(task.spec)
             if self.told is not None:
                 self.told.append(f"    {task.name}: answered {task.result.status}")
             self._check_state(task, task.result)
@@ -414,7 +437,8 @@ class World:
         if state.seq == self.ledger.state.seq and encode_state(state) != encode_state(self.ledger.state):
             self.ledger.fail("I13", f"the state in which {task.name} ended is not the fold of the log")
 
-    def _next_time(self) -> int | None:
+    def next_time(self) -> int | None:
+        """The next moment at which something is due."""
         state, now = self.ledger.state, self.clock.time
         header = self.storage.header(REF)
         times = [] if header is None or header.due is None else [header.due]
@@ -433,13 +457,13 @@ class World:
         return hash((
             ledger.now_known(), ledger.books, ledger.pause, self._mail_hash, self._snapshot_hash,
             _timeless(self.storage.header(REF)), self.clock.time,
-            tuple(self.budget.values()), tuple(self.acknowledged), min(ledger.excuses, 1),
+            tuple(self.budget.values()), tuple(self.failing), tuple(self.acknowledged), min(ledger.excuses, 1),
             tuple((task.place(), task.digest, task.dirty and self.budget["kill"] > 0) for task in self.tasks),
         ))  # fmt: skip
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Nothing fails any more: time passes and the sweeper ticks until nothing is due (L1 to L6)."""
         ledger = self.ledger
         header = self.storage.header(REF)
@@ -447,7 +471,7 @@ class World:
         unread = self._unread()
         if unread and (header is None or header.due is None):
             ledger.fail("L1", f"acknowledged mail {unread} for an open wait, and nothing is indexed")
-        self._judge()
+        self.judge()
         ledger.excuses += 1  # who died before may be found now
         for round_ in range(_ROUNDS):
             header = self.storage.header(REF)
@@ -456,7 +480,7 @@ class World:
             self.clock.time = max(self.clock.time, header.due)
             before = ledger.state.seq, header
             _quiet(-100 - round_, self._verb("recover", ())).run(self)
-            self._judge()
+            self.judge()
             header = self.storage.header(REF)
             if before == (ledger.state.seq, header):
                 ledger.fail("L6", f"the sweeper meets the instance ({ledger.state.status}) for ever: nothing moves")
@@ -464,7 +488,7 @@ class World:
         else:
             ledger.fail("L6", f"after {_ROUNDS} ticks the instance is still {ledger.state.status}")
         self._final()
-        self._judge()
+        self.judge()
 
     def _final(self) -> None:
         ledger, state = self.ledger, self.ledger.state
@@ -481,7 +505,7 @@ class World:
             ledger.fail("L4", "it stays owned")
         if self._unread():
             ledger.fail("L1", f"acknowledged mail {self._unread()} is not received by the open wait")
-        opened = {spec[0] for spec in self.setting.tasks} & {"retry", "resume", "complete", "skip"}
+        opened = {task.spec[0] for task in self.tasks} & {"retry", "resume", "complete", "skip"}
         if "cancel" in verbs and not opened and not state.terminal and state.status != s.STUCK:
             ledger.fail("L3", f"an acknowledged cancel left it {state.status}")
         if encode_state(load(self.storage, REF).state) != encode_state(state):
@@ -493,7 +517,8 @@ class World:
         sent = [f"go/{mail_id(spec[1])}" for spec in self.acknowledged if spec[0] == "signal"]
         return [key for key in sent if key not in self.ledger.mail]
 
-    def _judge(self) -> None:
+    def judge(self) -> None:
+        """`Violated` if a rule was broken so far."""
         broken = self.ledger.broken
         if broken:
             raise Violated("\n".join([*broken, *(["the story:", *self.told] if self.told is not None else [])]))
@@ -501,12 +526,9 @@ class World:
 
 _BUDGETS = ("kill", "time", "drop", "lost", "fail", "fatal", "unknown")
 _EXCUSES = frozenset({"kill", "drop", "lost", "unknown", "unknown-not-done"})
-_MOVES_INDEX = frozenset({"append", "settle", "nudge"})
+_MOVES_INDEX = frozenset({"append", "settle", "nudge", "index"})
 _ROUNDS = 60
 _RETRY = RetryPolicy(initial=1.0, factor=2.0, maximum=4.0, jitter=False)
-_ALL = frozenset(
-    {"append", "read", "tail", "header", "put_mail", "mail", "put_snapshot", "snapshot", "nudge", "settle", "due"}
-)
 _NEVER_STOP: frozenset[str] = frozenset()
 _UNSEEN = frozenset({"snapshot"})
 """Without snapshots, looking for one tells nothing, so it is no stop."""
@@ -530,11 +552,12 @@ class _quiet(Task):  # noqa: N801
     __slots__ = ()
 
     def __init__(self, index: int, body: Callable[[Task], object]) -> None:
-        super().__init__(index, "sweeper" if index <= -100 else "setup", body)
+        super().__init__(index, ("sweeper" if index <= -100 else "setup",), body)
 
     def run(self, world: World) -> None:
         world.running = self
-        self.result = self.body(self)
+        with suppress(Killed):
+            self.result = self.body(self)
 
 
 # --- workflows and verbs ------------------------------------------------------------------------------------------
@@ -554,19 +577,21 @@ def _unlimited(handler: Callable[[Any], object], argument: Any, seconds: float |
 
 
 @contextmanager
-def _current(world: World) -> Iterator[None]:
+def playing(world: World) -> Iterator[None]:
+    """Within it, handlers play in `world`."""
     global _world  # noqa: PLW0603 -- handlers belong to a definition, and definitions outlive worlds
-    before, kept, limit = _world, step_runner.call_within, episode._SNAPSHOT_FROM
+    before, runner, owner = _world, vars(step_runner), vars(episode)
+    kept, limit = runner["call_within"], owner["_SNAPSHOT_FROM"]
     _world = world
-    step_runner.call_within = _unlimited  # type: ignore[assignment]
+    runner["call_within"] = _unlimited
     if world.setting.snapshots:
-        episode._SNAPSHOT_FROM = -1  # type: ignore[misc]
+        owner["_SNAPSHOT_FROM"] = -1
     try:
         yield
     finally:
         _world = before
-        step_runner.call_within = kept
-        episode._SNAPSHOT_FROM = limit  # type: ignore[misc]
+        runner["call_within"] = kept
+        owner["_SNAPSHOT_FROM"] = limit
 
 
 def definition_of(steps: tuple[Step, ...]) -> WorkflowDefinition:
@@ -597,8 +622,8 @@ def _declare(builder: Any, step: Step) -> None:
     if step.skip:
         options["when"] = lambda ctx: False
     if step.undo is not None:
-        unknown = verify(undo_probe) if step.undo == "verify" else step.undo
-        options["compensate"] = compensation(undo, retries=2, on_unknown=unknown)
+        policies: dict[str, Any] = {"verify": verify(undo_probe), "retry": "retry", "quarantine": "quarantine"}
+        options["compensate"] = compensation(undo, retries=2, on_unknown=policies[step.undo])
     if step.kind == "commit":
         policies = {"verify": verify(probe), "retry": "retry", "quarantine": "quarantine"}
         builder.commit(step.name, handler, on_unknown=policies[step.policy], **options)
