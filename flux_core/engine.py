@@ -29,6 +29,7 @@ from flux_core.logger import FluxSilentLogger, GuardedLogger
 from flux_core.loop import EngineLoop
 from flux_core.machine import check_verb, decide, evolve, takeover_at, timer
 from flux_core.machine.verbs import ALLOWED, NO_OP
+from flux_core.machine.waiting import mail_key
 from flux_core.memory import MemoryStorage
 from flux_core.names import check_key
 from flux_core.options import checked_retry, checked_timeout
@@ -173,11 +174,16 @@ class FluxEngine:
             raise unknown_instance(ref)
         last = decode_record(tail[1], ref, tail[0])
         if last.type == r.END and last.body["s"] in {s.COMPLETED, s.CANCELLED}:
-            return self._late_signal(ref, name, key, body, begun)
+            late = self._late_signal(ref, Mail(name, key, 0, body))
+            if late is not None:
+                return FluxResult(late, self.clock.monotonic() - begun)
         mail = Mail(name, key, self.clock.now(), body)
         self._same_payload(ref, mail, self.storage.put_mail(ref, mail))
         # Only now is the tail's word final: an owner who suspends after this look reads the mail himself (rule 5).
-        return self._ticked(ref, definition, load(self.storage, ref), end, begun)
+        loaded = load(self.storage, ref)
+        if mail_key(mail) not in loaded.state.consumed:
+            check_verb("signal", loaded.state)  # it may have ended between the two looks, without this signal
+        return self._ticked(ref, definition, loaded, end, begun)
 
     def retry_step(
         self,
@@ -494,15 +500,15 @@ class FluxEngine:
             self.telemetry.recorded(Watched(ref, definition, state), record)
         return True
 
-    def _late_signal(self, ref: InstanceRef, name: str, key: str, body: bytes, begun: float) -> FluxResult:
-        """To an instance that takes no more signals: fine if it was delivered before, refused otherwise."""
+    def _late_signal(self, ref: InstanceRef, mail: Mail) -> WorkflowState | None:
+        """Its state if the signal was delivered before it ended, None if it has been opened again; refused otherwise."""
         state = load(self.storage, ref).state
-        for mail in self.storage.mail(ref):
-            if (mail.name, mail.id) == (name, key):
-                self._same_payload(ref, Mail(name, key, 0, body), mail)
-                return FluxResult(state, self.clock.monotonic() - begun)
+        for found in self.storage.mail(ref):
+            if (found.name, found.id) == (mail.name, mail.id):
+                self._same_payload(ref, mail, found)
+                return state
         check_verb("signal", state)
-        return FluxResult(state, self.clock.monotonic() - begun)
+        return None
 
     def _same_payload(self, ref: InstanceRef, mail: Mail, found: Mail | None) -> None:
         if found is None or found.body == mail.body:

@@ -143,6 +143,8 @@ def _history(
                 before = dict(replay.data)
         if path in body.get("reset", ()):
             before = None
+        if record.type == r.RESOLVE and "undo" not in body:
+            last[body["p"]] = {}
         if record.type == r.STEP and "e" not in body:
             last[body["p"]] = body
         evolve(replay, record)

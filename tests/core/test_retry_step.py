@@ -339,3 +339,13 @@ class TestAFailureOnTheWay:
         lab.engine().execute(w, None, "o-1")
         assert lab.engine().resume(w, "o-1").status == "rolled_back"
         assert tries == [1, 1]
+
+
+def test_a_commit_completed_by_hand_is_kept_with_its_output_when_an_earlier_step_is_retried(lab: Lab) -> None:
+    w = create_workflow("order").step("ask", lambda ctx: wait("go")).commit("charge", lambda ctx: "by the engine")
+    engine = lab.engine()
+    engine.execute(w, None, "o-1")
+    engine.complete_step(w, "o-1", "charge", "by hand")
+    engine.retry_step(w, "o-1", "ask")
+    result = engine.signal(w, "o-1", "go")
+    assert (result.status, result.history[1].output) == ("completed", "by hand")

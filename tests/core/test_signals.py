@@ -12,6 +12,9 @@ from flux_core import (
     CallerError,
     Conflict,
     Context,
+    FluxEngine,
+    InstanceRef,
+    MemoryStorage,
     Refused,
     Unserialisable,
     WaitTimeout,
@@ -380,3 +383,42 @@ class TestTheLimitOfTenThousandSignals:
         state.consumed = dict.fromkeys(f"go/{index:032x}" for index in range(MOST_SIGNALS - 1))
         lab.storage.put_snapshot(lab.ref("o-1"), state.seq, encode_state(state))
         assert lab.engine().signal(w, "o-1", "go").status == "completed"
+
+
+class BetweenTwoLooks:
+    """A store that lets something happen right after the next look at a log's tail."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.meanwhile: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def tail(self, ref: InstanceRef) -> tuple[int, bytes] | None:
+        found: tuple[int, bytes] | None = self._inner.tail(ref)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return found
+
+
+class TestASignalThatRacesTheEnd:
+    def test_is_kept_if_a_retry_opens_the_instance_again_meanwhile(self) -> None:
+        store = BetweenTwoLooks(MemoryStorage())
+        w = create_workflow("order").step("first", lambda ctx: 1).step("gate", lambda ctx: wait("go"))
+        engine = FluxEngine(store)
+        engine.execute(w, None, "o-1")
+        engine.signal(w, "o-1", "go", 1)
+        store.meanwhile = lambda: FluxEngine(store).retry_step(w, "o-1", "first", force=True)
+        result = engine.signal(w, "o-1", "go", 2)
+        assert (result.status, output(result, 1)) == ("completed", 2)
+
+    def test_is_refused_if_the_instance_ends_meanwhile_without_it(self) -> None:
+        store = BetweenTwoLooks(MemoryStorage())
+        w = create_workflow("order").step("gate", lambda ctx: wait("go"))
+        engine = FluxEngine(store)
+        engine.execute(w, None, "o-1")
+        store.meanwhile = lambda: FluxEngine(store).signal(w, "o-1", "go", 1)
+        with pytest.raises(Refused, match="it has completed"):
+            engine.signal(w, "o-1", "go", 2)
