@@ -811,7 +811,7 @@ def test_coroutines_run_one_after_the_other_on_the_same_kept_loop(place: Place) 
 
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody gives a loop up as blocked: what the loop itself does at the limit is seen, however busy the machine is."""
+    """No loop is given up as blocked: what the loop itself does at the limit is seen, however busy the machine is."""
     monkeypatch.setattr(event_loop, "LATE", AMPLE)
 
 
