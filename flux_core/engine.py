@@ -501,7 +501,7 @@ class FluxEngine:
         return True
 
     def _late_signal(self, ref: InstanceRef, mail: Mail) -> WorkflowState | None:
-        """Its state if the signal was delivered before it ended, None if it has been opened again; refused otherwise."""
+        """Its state if the signal was delivered before it ended, None if it was opened again; refused otherwise."""
         state = load(self.storage, ref).state
         for found in self.storage.mail(ref):
             if (found.name, found.id) == (mail.name, mail.id):
