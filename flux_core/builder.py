@@ -7,6 +7,7 @@ of `DefinitionError` say what to change.
 from __future__ import annotations
 
 from flux_core.errors import DefinitionError
+from flux_core.handlers import checked_handler
 from flux_core.names import check_step_name, check_workflow_name
 from flux_core.options import (
     checked_exceptions,
@@ -37,11 +38,8 @@ def compensation(
 ) -> Compensation:
     """A compensator with options. After an unknown outcome it re-runs with the same key unless `on_unknown` differs."""
     where = "compensation(...)"
-    if not callable(handler):
-        message = f"{where} needs a function that takes the context; got {handler!r}"
-        raise DefinitionError(message)
     return Compensation(
-        handler,
+        checked_handler(where, "the compensation", handler),
         checked_retries(where, retries),
         checked_timeout(where, timeout),
         checked_on_unknown(where, on_unknown),
@@ -169,9 +167,7 @@ class WorkflowBuilder:
         if name in self._names:
             message = f"{where}: a step of that name exists already; names are unique in a workflow, so rename one"
             raise DefinitionError(message)
-        if not callable(handler):
-            message = f"{where}: the handler must be a function that takes the context; got {handler!r}"
-            raise DefinitionError(message)
+        checked_handler(where, "the handler", handler)
         checked = _checked_options(where, options, commit=commit)
         if checked["retries"] is None:
             checked["retries"] = self._retries
@@ -225,15 +221,11 @@ def _checked_options(where: str, options: dict[str, Any], *, commit: bool) -> di
             message = f"{where}: there is no option {option!r}{hint}; the options are {', '.join(known)}"
             raise DefinitionError(message)
     when = options.get("when")
-    if when is not None and not callable(when):
-        message = f"{where}: when must be a function that takes the context; got {when!r}"
-        raise DefinitionError(message)
+    if when is not None:
+        checked_handler(where, "when", when)
     undo = options.get("compensate")
     if undo is not None and not isinstance(undo, Compensation):
-        if not callable(undo):
-            message = f"{where}: compensate must be a function that takes the context, or compensation(...)"
-            raise DefinitionError(message)
-        undo = compensation(undo)
+        undo = compensation(checked_handler(where, "compensate", undo))
     checked: dict[str, Any] = {
         "retries": checked_retries(where, options.get("retries")),
         "timeout": checked_timeout(where, options.get("timeout")),

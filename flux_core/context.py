@@ -52,7 +52,9 @@ class Results:
     def __getitem__(self, path: str) -> Any:
         step = self._steps.get(path)
         if step is None or step.status not in _SUCCEEDED:
-            raise KeyError(path)
+            there = ", ".join(self) or "none yet"
+            message = f"{path} (no step of that name has an output; those that have: {there})"
+            raise KeyError(message)
         return copied(step.output)
 
     def get(self, path: str, default: Any = None) -> Any:

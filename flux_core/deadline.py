@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flux_core.errors import CallerError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,9 @@ class Deadline:
         """`limit`: seconds from now on, or a function that tells the seconds left (Lambda's context has one)."""
         if callable(limit):
             self._remaining = limit
+        elif isinstance(limit, bool) or not isinstance(limit, int | float):
+            message = f"deadline must be the seconds that are left, or a function that tells them; got {limit!r}"
+            raise CallerError(message)
         else:
             end = clock.monotonic() + limit
             self._remaining = lambda: end - clock.monotonic()

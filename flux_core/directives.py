@@ -5,7 +5,8 @@ These are values. The machine turns a directive into an open wait; nothing here 
 
 from __future__ import annotations
 
-from flux_core.errors import DefinitionError
+from flux_core.errors import CallerError, DefinitionError
+from flux_core.handlers import checked_handler
 from flux_core.names import check_key
 from flux_core.retry import seconds
 
@@ -66,7 +67,10 @@ def wait_any(
     if isinstance(signals, str):
         message = f'wait_any() takes several signal names; for one use wait("{signals}")'
         raise DefinitionError(message)
-    names = tuple(check_key("signal name", name) for name in signals)
+    try:
+        names = tuple(check_key("signal name", name) for name in signals)
+    except CallerError as error:
+        raise DefinitionError(str(error)) from None  # at a handler's return it is a mistake of the workflow
     if not names:
         message = "wait_any() needs at least one signal name"
         raise DefinitionError(message)
@@ -128,7 +132,4 @@ def verify(probe: Callable[[Context], object]) -> Verify:
     `probe`, `def` or `async def`, takes the context (with the attempt's `idempotency_key`) and returns
     `Done(value)`, `NOT_DONE` or `UNKNOWN`. Anything else, None included, and an exception mean UNKNOWN.
     """
-    if not callable(probe):
-        message = f"verify(...) needs a function that takes the context; got {probe!r}"
-        raise DefinitionError(message)
-    return Verify(probe)
+    return Verify(checked_handler("verify(...)", "the probe", probe))

@@ -84,12 +84,21 @@ class FluxEngine:
         long a dead invocation blocks its instance. `delete` refuses instances that ended less than
         `longest_invocation` ago. `on` maps hook names to functions. `DefinitionError` says what is wrong.
         """
+        if storage is not None and (isinstance(storage, type) or not hasattr(storage, "append")):
+            message = f'storage must be a store, such as SQLiteStorage("orders.db") or MemoryStorage(); got {storage!r}'
+            raise DefinitionError(message)
+        if logger is not None and not hasattr(logger, "warn"):
+            message = f"logger must have debug, info, warn and error, as FluxConsoleLogger() has; got {logger!r}"
+            raise DefinitionError(message)
         self.storage: WorkflowStorage = MemoryStorage() if storage is None else storage
         self.tenant = check_key("tenant", tenant)
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
         self.logger = GuardedLogger(logger or FluxSilentLogger())
         sinks = () if trace is None else (trace,) if hasattr(trace, "emit") else tuple(trace)
+        if any(not hasattr(sink, "emit") for sink in sinks):
+            message = f'trace must be one or several sinks such as JsonFileTraceSink("trace.ndjson"); got {trace!r}'
+            raise DefinitionError(message)
         self.telemetry = Telemetry(sinks, on, self.logger, self.clock)
         if type(default_retries) is not int or default_retries < 0:
             message = f"default_retries must be a whole number from 0 on; got {default_retries!r}"
@@ -106,6 +115,9 @@ class FluxEngine:
         self._bound: dict[WorkflowDefinition, WorkflowDefinition] = {}
         self._registry: dict[str, WorkflowDefinition] = {}
         self._loop = EngineLoop(self.storage, self.clock, self.entropy, self.logger, self.telemetry, self._lease)
+        if isinstance(workflows, WorkflowBuilder | WorkflowDefinition | str):
+            message = f"workflows must be a list of workflows: workflows=[{workflows!r}]"
+            raise DefinitionError(message)
         for workflow in workflows:
             self._workflow(workflow)
 
@@ -389,7 +401,7 @@ class FluxEngine:
         if young > 0:
             message = (
                 f"delete is refused for workflow {definition.name!r}, id {id!r} for another {young:.0f} s: an "
-                f"invocation that began before it ended may still be running (PROTOCOL rule 20)"
+                f"invocation that began before it ended may still be running (longest_invocation=... says how long)"
             )
             raise Refused(message)
         if not self.storage.purge(ref, state.seq):

@@ -200,6 +200,15 @@ class InputRejected:
         self.detail = detail
 
 
+class Interrupted:
+    """A handler was ended by Ctrl-C or `sys.exit()`: this invocation ends, and knows it."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
 class TimeRanOut:
     """What is left of the invocation is too short for the next action (PROTOCOL rule 15)."""
 
@@ -258,6 +267,7 @@ Event = (
     | BackedOff
     | MailRead
     | InputRejected
+    | Interrupted
     | TimeRanOut
     | CancelRequested
     | RetryRequested

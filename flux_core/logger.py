@@ -60,6 +60,8 @@ class GuardedLogger:
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
+        self.silent = isinstance(logger, FluxSilentLogger)
+        """Whether nothing would be heard of what is said."""
         self.errors = 0
 
     def debug(self, message: str, **fields: object) -> None:
@@ -109,3 +111,6 @@ class StepLog:
     def error(self, message: str, **fields: object) -> None:
         """What somebody must look at."""
         self._logger.error(message, **self._fields, **fields)
+
+    warning = warn
+    """The standard library's word: a slip of the name must not fail a step that has charged a card."""

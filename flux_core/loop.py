@@ -16,11 +16,12 @@ from flux_core.actions import (
 )
 from flux_core.codec import decode_payload
 from flux_core.episode import Episode
-from flux_core.errors import InputInvalid, LeaseLost
+from flux_core.errors import FluxError, InputInvalid, LeaseLost
 from flux_core.events import (
     ADVANCED,
     BackedOff,
     InputRejected,
+    Interrupted,
     MailRead,
     StepFailed,
     StepSucceeded,
@@ -246,13 +247,26 @@ class _Run:
         self._first = False
         watch = self._watchdog
         timeout = action.step.time_limit(undo=action.undo)
-        if watch is None or (timeout is not None and timeout < self._lease.ms / 2000):
-            return self._outcome(attempts, action)
-        watch.watch(self.episode)
+        watched = watch is not None and (timeout is None or timeout >= self._lease.ms / 2000)
+        if watch is not None and watched:
+            watch.watch(self.episode)
         try:
             return self._outcome(attempts, action)
+        except (KeyboardInterrupt, SystemExit):
+            self._let_go(action.step.path)
+            raise
         finally:
-            watch.release(self.episode)
+            if watch is not None and watched:
+                watch.release(self.episode)
+
+    def _let_go(self, path: str) -> None:
+        """Release the instance before the process ends, so that nobody has to wait for the lease's end."""
+        episode = self.episode
+        try:
+            for record in decide(self._definition, episode.state, Interrupted(path), self._clock.now()).records:
+                episode.append(record)
+        except FluxError as error:
+            self._logger.warn("the lease was not released", id=episode.ref.id, error=repr(error))
 
     def _outcome(self, attempts: Attempts, action: RunStep | EvaluateCondition | Probe) -> Event:
         if isinstance(action, RunStep):

@@ -75,6 +75,9 @@ class BatchResult:
         self.succeeded = sum(item.success for item in results)
         self.failed = self.total - self.succeeded
 
+    def __repr__(self) -> str:
+        return f"<BatchResult {self.succeeded} of {self.total} succeeded>"
+
 
 class InstanceSummary:
     """An entry of `engine.list(...)`: what the list index knows, as of the instance's last episode boundary."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flux_core.context import Context, Surroundings
 from flux_core.data import DataTracker
-from flux_core.directives import FAIL, NOT_DONE, Directive, Done, Verify
+from flux_core.directives import FAIL, NOT_DONE, UNKNOWN, Directive, Done, Verify
 from flux_core.errors import (
     DefinitionError,
     InputMutated,
@@ -154,6 +154,11 @@ class Attempts:
                 verdict = "done"
             elif answer is NOT_DONE:
                 verdict = "not_done"
+            elif answer is not UNKNOWN:
+                what = (
+                    f"{error.message}; the probe returned {answer!r:.80}, which is not Done(value), NOT_DONE or UNKNOWN"
+                )
+                error = ErrorInfo(error.type, what, error.step)
         except Exception as raised:  # noqa: BLE001 -- an exception means unknown
             self._log_probe(step, raised)
             error = ErrorInfo(error.type, f"{error.message}; the probe raised {raised!r}", error.step)

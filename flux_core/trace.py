@@ -125,7 +125,7 @@ class Telemetry:
     @property
     def idle(self) -> bool:
         """Whether nobody watches, so that nobody needs to be told."""
-        return not self.sinks and not self.hooks
+        return not self.sinks and not self.hooks and self.logger.silent
 
     def emit(self, type_: str, ref: InstanceRef, step: StepDefinition | None = None, **fields: object) -> None:
         """One event to every sink."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
-from flux_core.actions import FINISH, PROCEED, Decision
+from flux_core.actions import FINISH, HAND_OVER, PROCEED, Decision
 from flux_core.events import (
     Advanced,
     BackedOff,
@@ -15,6 +15,7 @@ from flux_core.events import (
     ConditionHeld,
     Event,
     InputRejected,
+    Interrupted,
     MailRead,
     Probed,
     RetryRequested,
@@ -68,6 +69,9 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
             detail = f"{event.detail}; deploy a definition that accepts the stored input, then retry the step"
             body = {"why": "input_rejected", "p": event.path, "d": detail}
             return Decision(FINISH, Record(r.STUCK, state.epoch, now, body, (s.STUCK, None)))
+        case Interrupted():
+            # A death like any other, but one that need not wait for the lease's end; an open intent stays open.
+            return Decision(HAND_OVER, Record(r.YIELD, state.epoch, now, {"cut": event.path}, (state.status, now)))
         case TimeRanOut():
             return hand_over(state, event, now)
         case CancelRequested():

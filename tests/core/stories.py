@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from flux_core import (
@@ -118,6 +119,22 @@ def dies(lab: Lab) -> None:
     lab.engine().skip_step(w, "o-1", "b")
 
 
+def is_interrupted(lab: Lab) -> None:
+    """Ctrl-C in a commit, then in the step after it; each time somebody goes on at once."""
+
+    def ctrl_c(ctx: Context) -> None:
+        if lab.calls.count(f"{ctx.step}") == 0:
+            lab.calls.append(f"{ctx.step}")
+            raise KeyboardInterrupt
+
+    w = create_workflow("order").commit("charge", ctrl_c, idempotent=True).step("ship", ctrl_c)
+    with suppress(KeyboardInterrupt):
+        lab.engine().execute(w, None, "o-1")
+    with suppress(KeyboardInterrupt):
+        lab.engine().wake(w, "o-1")
+    lab.engine().wake(w, "o-1")
+
+
 def has_a_picky_definition(lab: Lab) -> None:
     def strict(raw: Any) -> Any:
         message = "no longer accepted"
@@ -140,5 +157,6 @@ STORIES: Final[dict[str, Callable[[Lab], None]]] = {
         is_blocked,
         dies,
         has_a_picky_definition,
+        is_interrupted,
     )
 }

@@ -282,7 +282,9 @@ class TestAWrongDefinition:
             compensation(nothing, on_unknown=on_unknown)
 
     def test_with_a_probe_that_is_no_function_is_told_so(self) -> None:
-        with pytest.raises(DefinitionError, match=r"verify\(\.\.\.\) needs a function that takes the context; got 'x'"):
+        with pytest.raises(
+            DefinitionError, match=r"verify\(\.\.\.\): the probe must be a function that takes the context; got 'x'"
+        ):
             verify("x")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("idempotent", ["yes", 1, None])
@@ -301,7 +303,7 @@ class TestAWrongDefinition:
             create_workflow("order").step("a", nothing, **{option: "x"})
 
     def test_with_a_compensation_that_is_no_function_is_told_so(self) -> None:
-        with pytest.raises(DefinitionError, match=r"compensation\(\.\.\.\) needs a function"):
+        with pytest.raises(DefinitionError, match=r"compensation\(\.\.\.\): the compensation must be a function"):
             compensation("x")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("kinds", [5, ("ValueError",), (ValueError, int), ValueError("x")])
