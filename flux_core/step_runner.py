@@ -296,4 +296,6 @@ def _outcome_unknown(error: BaseException) -> bool:
         ):
             return True
         todo += (cause.__cause__, cause.__context__)
+        if isinstance(cause, BaseExceptionGroup):  # what an asyncio.TaskGroup raises
+            todo += cause.exceptions
     return False

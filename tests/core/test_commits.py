@@ -127,6 +127,7 @@ UNKNOWN_OUTCOMES: dict[str, Callable[[], Any]] = {
     "ConnectionResetError two causes deep": lambda: caused(ValueError(), caused(KeyError(), ConnectionResetError())),
     "TimeoutError behind a refused connection": lambda: caused(ConnectionRefusedError(), TimeoutError()),
     "NonRetryable caused by TimeoutError": lambda: caused(NonRetryable(), TimeoutError()),
+    "one of a TaskGroup's errors": lambda: ExceptionGroup("", [ValueError(), caused(KeyError(), TimeoutError())]),
     "a chain that is a ring": ring,
 }
 
