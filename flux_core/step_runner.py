@@ -99,9 +99,13 @@ class Attempts:
             limit = timeout if self._budget is None else self._limit(timeout)
             if limit is not None:
                 ctx.ends = begun + limit
-            if step.when is not None and not undo and not action.held and not call_within(step.when, ctx, limit):
-                self.tracker.restore()
-                return StepSkipped(step.path, self._since(begun))
+            if step.when is not None and not undo and not action.held:
+                if not self._holds(step, ctx, limit):
+                    return StepSkipped(step.path, self._since(begun))
+                ends = ctx.ends
+                ctx = self._context(step, action.attempt)
+                if ends is not None:  # the limit is one for both
+                    ctx.ends, limit = ends, max(ends - monotonic(), _SHORTEST)
             value = call_within(handler, ctx, limit)
             run_ms = int((monotonic() - begun) * 1_000_000) / 1000  # whole microseconds; round() takes thrice the time
             output = output_text = directive = None
@@ -129,12 +133,23 @@ class Attempts:
             self._tell_start(step)
         begun = self._clock.monotonic()
         try:
-            assert step.when is not None  # noqa: S101 -- the machine asks only where there is a condition
-            holds = call_within(step.when, ctx, self._limit(step.timeout))
+            limit = self._limit(step.timeout)
+            if limit is not None:
+                ctx.ends = begun + limit
+            holds = self._holds(step, ctx, limit)
         except Exception as error:  # noqa: BLE001 -- raising is a step failure
             return self._failure(action, self._since(begun), error, ctx, effect=False)
-        self.tracker.restore()
         return ConditionHeld(step.path, action.attempt) if holds else StepSkipped(step.path, self._since(begun))
+
+    def _holds(self, step: StepDefinition, ctx: Context, limit: float | None) -> bool:
+        """Ask the step's condition. It may look at everything and change nothing."""
+        assert step.when is not None  # noqa: S101 -- asked only where there is a condition
+        holds = bool(call_within(step.when, ctx, limit))
+        if ctx.written:
+            self.tracker.restore()
+        if ctx.touched_input:
+            self._check_input(step)
+        return holds
 
     def probe(self, action: Probe) -> Probed:
         """What the user's probe says of an attempt of unknown outcome. Whatever is no answer means unknown."""
@@ -195,7 +210,7 @@ class Attempts:
         """The effective time limit: the step's, but never past the invocation's deadline (PROTOCOL rule 15)."""
         if self._budget is None:
             return timeout
-        left = max(self._budget(), 0.001)
+        left = max(self._budget(), _SHORTEST)
         return left if timeout is None else min(timeout, left)
 
     def _spare(self) -> float | None:
@@ -253,6 +268,8 @@ class Attempts:
 
 
 _INPUT = "input"
+_SHORTEST = 0.001
+"""Seconds that a call gets at least, so that it ends in a `StepTimeout` like any other."""
 _LONGEST_MESSAGE = 4000
 """Characters of an exception's message that are kept: a record is no place for a response body."""
 
