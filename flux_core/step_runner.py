@@ -160,7 +160,12 @@ class Attempts:
         verdict, output, text, delta = "unknown", None, None, None
         error = action.error
         try:
-            answer = call_within(policy.probe, ctx, self._limit(step.timeout))
+            limit = self._limit(step.time_limit(undo=undo))
+            if limit is not None:
+                ctx.ends = self._clock.monotonic() + limit
+            answer = call_within(policy.probe, ctx, limit)
+            if ctx.touched_input:
+                self._check_input(step)
             if isinstance(answer, Done):
                 if answer.value is not None:
                     encoded = encode(answer.value, f"step {step.name!r}: the probe's answer")
@@ -173,8 +178,7 @@ class Attempts:
             self._log_probe(step, raised)
             error = ErrorInfo(error.type, f"{error.message}; the probe raised {raised!r}", error.step)
         if verdict != "done":
-            ctx.kill()
-            self.tracker.restore()
+            self._take_back(ctx)
         jitter = self._entropy.uniform()
         return Probed(
             step.path,
@@ -231,6 +235,15 @@ class Attempts:
             )
             raise InputMutated(message)
 
+    def _take_back(self, ctx: Context) -> None:
+        """Nothing that was done with `ctx` counts."""
+        ctx.kill()
+        self.tracker.restore()
+        if ctx.touched_input:
+            self._raw.restore()
+            self._around.state.input = self._raw.values[_INPUT]
+            self._fresh_input()
+
     def _failure(
         self,
         action: RunStep | EvaluateCondition,
@@ -241,12 +254,7 @@ class Attempts:
         effect: bool = True,
     ) -> StepFailed:
         step, undo = action.step, getattr(action, "undo", False)
-        ctx.kill()
-        self.tracker.restore()
-        if ctx.touched_input:
-            self._raw.restore()
-            self._around.state.input = self._raw.values[_INPUT]
-            self._fresh_input()
+        self._take_back(ctx)
         unknown = effect and _outcome_unknown(error)
         retryable = not isinstance(error, (NonRetryable, DefinitionError, *step.give_up_on))
         timeout = step.time_limit(undo=undo)
