@@ -181,6 +181,13 @@ class _Run:
                     continue
                 if episode.lease_left() < reserve and not episode.renew():
                     continue
+                # Before the intent goes on record: what cannot be called must not look like an attempt under way.
+                if self._attempts is None or self._undoing != state.undoing:
+                    try:
+                        self._attempts = self._new_attempts()
+                    except InputInvalid as error:
+                        event = InputRejected(action.step.path, str(error))
+                        continue
             written = self._record(records) if records else 0
             if written < len(records):
                 # A control record came first. Work that is done is decided again, and so recorded after it.
@@ -236,13 +243,7 @@ class _Run:
 
     def _call(self, action: RunStep | EvaluateCondition | Probe) -> Event:
         attempts = self._attempts
-        # Turning back may have put data back that a retry had kept for later, so a new tracker has to look at it.
-        if attempts is None or self._undoing != self.episode.state.undoing:
-            self._undoing = self.episode.state.undoing
-            try:
-                attempts = self._attempts = self._new_attempts()
-            except InputInvalid as error:
-                return InputRejected(action.step.path, str(error))
+        assert attempts is not None  # noqa: S101 -- made before the decision's records were written
         self._first = False
         watch = self._watchdog
         timeout = action.step.time_limit(undo=action.undo)
@@ -266,6 +267,8 @@ class _Run:
     def _new_attempts(self) -> Attempts:
         budget = None if self._end is None else self._end.budget
         episode = self.episode
+        # Turning back may put data back that a retry had kept for later, so a new tracker has to look at it then.
+        self._undoing = episode.state.undoing
         return Attempts(
             episode.ref, self._definition, episode.state, self._clock, self._entropy, self._logger,
             budget, self._watched, self._telemetry,
