@@ -278,6 +278,25 @@ class TestALogger:
         lab.clock.advance(1)
         assert lab.engine(logger=BrokenLogger()).recover() == []
 
+    def test_that_lacks_a_level_never_changes_an_outcome(self, lab: Lab) -> None:
+        class Half:
+            def info(self, message: str, **fields: object) -> None:
+                lab.calls.append(message)
+
+        half: Any = Half()
+        w = create_workflow("order").step("a", lambda ctx: wait("go")).step("b", lambda ctx: ctx.log.info("here"))
+        engine = lab.engine(trace=lab.events, logger=half)
+        engine.execute(w, None, "o-1")
+        assert engine.signal(w, "o-1", "go").status == "completed"
+        assert (lab.calls, engine.telemetry.errors) == (["here"], 1)
+
+    def test_takes_the_handlers_field_where_the_kit_has_one_of_that_name(self, lab: Lab) -> None:
+        result = lab.engine().execute(
+            create_workflow("order").step("a", lambda ctx: ctx.log.info("charged", id="ch-1", step=2)), None, "o-1"
+        )
+        assert result.status == "completed"
+        assert lab.log.lines == [("info", "charged", {"workflow": "order", "id": "ch-1", "step": 2, "attempt": 1})]
+
     def test_of_the_console_writes_lines_from_its_level_on(self, capsys: pytest.CaptureFixture[str]) -> None:
         logger = FluxConsoleLogger("warn")
         logger.info("unheard")
