@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -340,6 +342,27 @@ class TestTheJsonFileSink:
         sink.emit({"type": "two"})
         sink.close()
         assert len(path.read_text("utf-8").splitlines()) == 2
+
+    def test_may_be_shared_by_threads(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two first events at once must not both open, and with it empty, the file."""
+        path = tmp_path / "trace.jsonl"
+        sink = JsonFileTraceSink(str(path), reset=True)
+        opened, real = [], sink._open
+
+        def slow() -> Any:
+            opened.append(1)
+            time.sleep(0.05)
+            return real()
+
+        monkeypatch.setattr(sink, "_open", slow)
+        threads = [threading.Thread(target=sink.emit, args=({"type": n},)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sink.close()
+        assert sorted(path.read_text("utf-8").split()) == [f'{{"type":{n}}}' for n in range(4)]
+        assert opened == [1]
 
     def test_opens_nothing_before_the_first_event(self, tmp_path: Path) -> None:
         JsonFileTraceSink(str(tmp_path / "deep" / "trace.jsonl")).close()
