@@ -294,6 +294,9 @@ class FluxEngine:
 
         Instances of workflows that this engine does not know, or that cannot be read, are logged and passed over.
         """
+        if type(limit) is not int or limit < 1:
+            message = f"recover() needs a limit of at least 1, not {limit!r}"
+            raise CallerError(message)
         end = self._deadline(deadline)
         ticked: list[FluxResult] = []
         seen: set[InstanceRef] = set()
@@ -310,7 +313,7 @@ class FluxEngine:
                     ticked.append(result)
             if len(entries) < window:
                 return ticked
-            window += limit
+            window *= 2
 
     def execute_batch(
         self,
