@@ -103,8 +103,8 @@ class FluxEngine:
             message = "lease must be more than 0 seconds: it is how long nobody else may run the instance"
             raise DefinitionError(message)
         self._longest_invocation = seconds(longest_invocation, "longest_invocation")
-        self._bound: dict[WorkflowDefinition, WorkflowDefinition] = {}
-        self._registry: dict[str, WorkflowDefinition] = {}
+        self._registry: dict[str, tuple[WorkflowDefinition, WorkflowDefinition]] = {}
+        """By name: the definition as it was last given, and bound to the defaults."""
         self._loop = EngineLoop(self.storage, self.clock, self.entropy, self.logger, self.telemetry, self._lease)
         for workflow in workflows:
             self._workflow(workflow)
@@ -406,7 +406,7 @@ class FluxEngine:
     @property
     def workflows(self) -> Mapping[str, WorkflowDefinition]:
         """The workflows this engine knows, by name."""
-        return dict(self._registry)
+        return {name: bound for name, (_, bound) in dict(self._registry).items()}
 
     # --- what verbs share ------------------------------------------------------------------------------------------
 
@@ -417,17 +417,15 @@ class FluxEngine:
                 there = ", ".join(sorted(self._registry)) or "none"
                 message = f"no workflow {workflow!r} is registered with this engine (registered: {there})"
                 raise UnknownWorkflow(message)
-            return known
+            return known[1]
         if not isinstance(workflow, WorkflowBuilder | WorkflowDefinition):
             message = f"a workflow is what create_workflow(...) returns, or a registered name; got {workflow!r}"
             raise DefinitionError(message)
         definition = workflow.build()
-        bound = self._bound.get(definition)
-        if bound is None:
-            bound = self._bound[definition] = definition.bound(self._defaults)
-            self._bound[bound] = bound
-        self._registry[bound.name] = bound
-        return bound
+        entry = self._registry.get(definition.name)
+        if entry is None or (definition is not entry[0] and definition is not entry[1]):
+            entry = self._registry[definition.name] = definition, definition.bound(self._defaults)
+        return entry[1]
 
     def _ref(self, definition: WorkflowDefinition, id: str) -> InstanceRef:
         return InstanceRef(self.tenant, definition.name, check_key("id", id))
@@ -544,13 +542,13 @@ class FluxEngine:
 
     def _recover_one(self, entry: Due, end: Deadline | None) -> FluxResult | None:
         ref = entry.ref
-        definition = self._registry.get(ref.workflow)
-        if definition is None:
+        known = self._registry.get(ref.workflow)
+        if known is None:
             self.logger.warn("due, but its workflow is not registered", workflow=ref.workflow, id=ref.id)
             return None
         begun = self.clock.monotonic()
         try:
-            state = self._loop.tick(ref, definition, load(self.storage, ref), end, swept=entry.due)
+            state = self._loop.tick(ref, known[1], load(self.storage, ref), end, swept=entry.due)
         except (CallerError, CorruptRecord) as error:
             self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
             return None

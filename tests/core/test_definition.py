@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -365,6 +367,28 @@ class TestTwoWorkflows:
         engine.execute(one)
         assert engine.execute(other).history[0].name == "b"
         assert engine.workflows["order"].steps[0].name == "b"
+
+    def test_of_one_name_are_not_both_kept_alive(self, lab: Lab) -> None:
+        """A workflow that is declared anew for every request must not fill a long-lived engine."""
+        engine = lab.engine()
+
+        def request() -> weakref.ref[Any]:
+            w = create_workflow("order").step("a", lambda ctx: None)
+            assert engine.execute(w).status == "completed"
+            return weakref.ref(w.build().steps[0].handler)
+
+        handlers = [request() for _ in range(3)]
+        gc.collect()
+        assert [handler() is None for handler in handlers] == [True, True, False]
+
+    def test_that_an_engine_has_bound_is_bound_only_once(self, lab: Lab) -> None:
+        engine = lab.engine()
+        w = create_workflow("order").step("a", nothing)
+        engine.execute(w)
+        bound = engine.workflows["order"]
+        for same in ("order", bound, w):
+            engine.execute(same)
+            assert engine.workflows["order"] is bound
 
     def test_are_found_by_their_registered_names(self, lab: Lab) -> None:
         engine = lab.engine(workflows=[create_workflow("order").step("a", nothing)])
