@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
     _Log = list[r.Record]
-    DeadlineLike = float | Callable[[], float]
+    DeadlineLike = float | timedelta | Callable[[], float]
 
 
 class FluxEngine:
@@ -122,8 +122,8 @@ class FluxEngine:
         """Start an instance and advance it as far as it goes in this invocation.
 
         `id` makes it idempotent: the same id with the same input returns the instance there is, `created` False;
-        with other input it is a `Conflict` (PROTOCOL rule 19). `deadline`: seconds this invocation may take, or a
-        function that tells the seconds left. `InputInvalid` if the input does not fit.
+        with other input it is a `Conflict` (PROTOCOL rule 19). `deadline`: seconds or `timedelta` this invocation may
+        take, or a function that tells the seconds left. `InputInvalid` if the input does not fit.
         """
         begun = self.clock.monotonic()
         definition = self._workflow(workflow)
