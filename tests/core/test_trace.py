@@ -50,6 +50,15 @@ class TestTheOrderOfEvents:
             "workflow:start", "step:start a", "step:complete a", "step:start b", "step:complete b", "workflow:complete",
         ]  # fmt: skip
 
+    def test_tells_of_a_cancel_once_though_the_owner_meets_it_too(self, lab: Lab) -> None:
+        def cancels(ctx: Context) -> None:
+            engine.cancel(w, ctx.id)
+
+        w = create_workflow("order").step("a", cancels).step("b", lab.note("b"))
+        engine = lab.engine(trace=lab.events)
+        assert engine.execute(w).status == "cancelled"
+        assert lab.events.types.count("workflow:cancel") == 1
+
     def test_of_a_run_with_a_skipped_step(self, lab: Lab) -> None:
         w = create_workflow("order").step("a", lab.note("a"), when=lambda ctx: False)
         w.commit("b", lab.note("b"), when=lambda ctx: False)
