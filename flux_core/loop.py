@@ -30,6 +30,7 @@ from flux_core.events import (
 from flux_core.lease import Watchdog
 from flux_core.load import load
 from flux_core.machine import decide, may_start, start
+from flux_core.machine.waiting import mail_key
 from flux_core.records import CLAIM
 from flux_core.state import Lease, WorkflowState
 from flux_core.step_runner import Attempts
@@ -284,13 +285,15 @@ class _Run:
     # --- mail and rest ------------------------------------------------------------------------------------
 
     def _read_mail(self) -> list[tuple[Mail, object]]:
-        ref = self.episode.ref
-        consumed = self.episode.state.consumed
-        return [
-            (mail, decode_payload(mail.body, ref, f"{mail.name}/{mail.id}"))
-            for mail in self._storage.mail(ref)
-            if f"{mail.name}/{mail.id}" not in consumed
-        ]
+        """Of each name that is awaited the first mail that nobody has taken; the rest is not even decoded."""
+        ref, state = self.episode.ref, self.episode.state
+        wanted = {signal for wait in state.waits.values() for signal in wait.signals}
+        found: list[tuple[Mail, object]] = []
+        for mail in self._storage.mail(ref) if wanted else ():
+            if mail.name in wanted and (key := mail_key(mail)) not in state.consumed:
+                found.append((mail, decode_payload(mail.body, ref, key)))
+                wanted.discard(mail.name)
+        return found
 
     def _rest(self, action: Rest) -> None:
         if action.due is None:
