@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from flux_core.state import WorkflowState
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
-    _Log = list[r.Record]
+    _Log = Callable[[], list[r.Record]]
     DeadlineLike = float | timedelta | Callable[[], float]
 
 
@@ -204,7 +204,7 @@ class FluxEngine:
 
         def request(state: WorkflowState, log: _Log) -> Event:
             check_verb("retry_step", state, force=force)
-            return RetryRequested(step, log, force=force)
+            return RetryRequested(step, log(), force=force)
 
         return self._control(definition, id, request, deadline)
 
@@ -227,7 +227,7 @@ class FluxEngine:
         def request(state: WorkflowState, log: _Log) -> Event | None:
             if check_verb("resume", state) != ALLOWED:
                 return None  # somebody else has resumed it meanwhile
-            return RetryRequested(target or _failed_step(state), log, force=False)
+            return RetryRequested(target or _failed_step(state), log(), force=False)
 
         return self._control(definition, id, request, deadline)
 
@@ -459,7 +459,7 @@ class FluxEngine:
 
         def request(state: WorkflowState, log: _Log) -> Event:
             check_verb("complete_step" if how == s.COMPLETED else "skip_step", state)
-            return StepResolved(step, how, output, who, why, log)
+            return StepResolved(step, how, output, who, why, log())
 
         return self._control(definition, id_, request, deadline)
 
@@ -477,7 +477,7 @@ class FluxEngine:
         while True:
             loaded = load(self.storage, ref)
             state = loaded.state
-            event = request(state, load_log(self.storage, ref))
+            event = request(state, lambda: load_log(self.storage, ref))
             if event is None or self._append_control(ref, definition, loaded, event):
                 break
         return self._ticked(ref, definition, loaded, end, begun, always=not state.owned)

@@ -559,6 +559,16 @@ class TestList:
         assert [item.id for item in lab.engine(tenant="acme").list().items] == ["o-1"]
 
 
+class TestCancel:
+    def test_reads_from_the_snapshot_on_like_everybody_else(self, lab: Lab) -> None:
+        w = create_workflow("order").step("a", lambda ctx: "x" * 40_000).step("gate", lambda ctx: wait("go"))
+        lab.engine().execute(w, None, "o-1")
+        assert lab.storage.snapshot(lab.ref("o-1")) is not None
+        storage = RecordingStorage(lab.storage)
+        assert lab.engine(storage=storage).cancel(w, "o-1").status == "cancelled"
+        assert [call for call in storage.calls if str(call) == "read(0)"] == []
+
+
 class TestTwoAtOnce:
     def test_two_engines_that_execute_one_id_run_its_steps_once(self, world: World) -> None:
         inner: list[FluxResult] = []
