@@ -246,15 +246,17 @@ class _Run:
         attempts = self._attempts
         assert attempts is not None  # noqa: S101 -- made before the decision's records were written
         self._first = False
-        watch = self._watchdog
-        timeout = action.step.time_limit(undo=action.undo)
-        if watch is None or (timeout is not None and timeout < self._lease.ms / 2000):
+        if self._watchdog is None or self._is_short(action.step.time_limit(undo=action.undo)):
             return self._outcome(attempts, action)
-        watch.watch(self.episode)
+        self._watchdog.watch(self.episode)
         try:
             return self._outcome(attempts, action)
         finally:
-            watch.release(self.episode)
+            self._watchdog.release(self.episode)
+
+    def _is_short(self, seconds: float | None) -> bool:
+        """Whether the lease outlasts something that takes so long (None: as long as it likes) without a renewal."""
+        return seconds is not None and seconds < self._lease.ms / 2000
 
     def _outcome(self, attempts: Attempts, action: RunStep | EvaluateCondition | Probe) -> Event:
         if isinstance(action, RunStep):
@@ -279,7 +281,14 @@ class _Run:
         if self._watched is not None:
             step = self._definition.by_path[action.path]
             self._telemetry.step_retried(self.episode.ref, step, action.attempt, action.error)
-        self._clock.sleep(action.seconds)
+        if self._watchdog is None or self._is_short(action.seconds):
+            self._clock.sleep(action.seconds)
+        else:
+            self._watchdog.watch(self.episode)
+            try:
+                self._clock.sleep(action.seconds)
+            finally:
+                self._watchdog.release(self.episode)
         return BackedOff(action.path, action.attempt, action.error, undo=action.undo, unresolved=action.unresolved)
 
     # --- mail and rest ------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from flux_core import (
     FluxEngine,
     InstanceRef,
     MemoryStorage,
+    RetryPolicy,
     WorkflowBuilder,
     create_workflow,
     sleep,
@@ -169,6 +170,20 @@ class TestTheWatchdog:
         after = {thread.ident for thread in threading.enumerate() if thread.name == "flux-lease"}
         assert batch.succeeded == 4
         assert len(after - before) == 1
+
+    def test_keeps_the_instance_while_a_long_back_off_is_slept(self) -> None:
+        store = MemoryStorage()
+
+        def once(ctx: Context) -> None:
+            if ctx.attempt == 1:
+                raise OSError
+
+        workflow = create_workflow("w", retry=RetryPolicy(2 * LEASE, jitter=False)).step("a", once)
+        engine = FluxEngine(store, lease=LEASE, inline_backoff=60)
+        assert engine.execute(workflow, {}, "1").status == "completed"
+        log = log_of(store)
+        assert {record.type for record in log[1:-2]} == {"renew"}
+        assert all(after.at - before.at < log[0].body["l"] for before, after in pairwise(log))
 
     def test_outlives_whatever_a_store_raises(self) -> None:
         """The owner waits for the thread: had it ended, the step would never return."""
