@@ -195,6 +195,17 @@ class TestAWrongDefinition:
         with pytest.raises(DefinitionError, match="has no steps"):
             FluxEngine().execute(create_workflow("order"))
 
+    def test_with_a_step_that_never_met_its_handler_is_told_so(self) -> None:
+        """`handlers.get("charge")` may be None, and a decorator may have lost its function: no step may vanish."""
+        w = create_workflow("order").step("a", nothing)
+        decorator = w.commit("charge", None, retries=1)
+        with pytest.raises(DefinitionError, match="'order': step 'charge' has no handler: pass one"):
+            w.build()
+        decorator(nothing)
+        assert [step.name for step in w.build().steps] == ["a", "charge"]
+        with pytest.raises(DefinitionError, match="frozen"):
+            w.step("late")
+
     def test_with_a_duplicate_name_is_told_to_rename(self) -> None:
         with pytest.raises(DefinitionError, match=r"'order', commit 'a': a step of that name exists already.*rename"):
             create_workflow("order").step("a", nothing).commit("a", nothing)
