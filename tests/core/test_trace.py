@@ -12,6 +12,7 @@ import pytest
 from flux_core import (
     EVENT_TYPES,
     Context,
+    DefinitionError,
     FluxConsoleLogger,
     FluxSilentLogger,
     JsonFileTraceSink,
@@ -229,6 +230,11 @@ class Broken:
 
 
 class TestASinkThatFails:
+    @pytest.mark.parametrize("trace", ["trace.jsonl", [print], [None]])
+    def test_to_be_one_is_refused(self, trace: Any, lab: Lab) -> None:
+        with pytest.raises(DefinitionError, match="is no trace sink: give an object with emit"):
+            lab.engine(trace=trace)
+
     def test_changes_nothing_and_is_counted_and_logged(self, lab: Lab) -> None:
         engine = lab.engine(trace=[Broken(), lab.events])
         result = engine.execute(create_workflow("order").step("a", lab.note("a")))
