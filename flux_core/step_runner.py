@@ -113,8 +113,7 @@ class Attempts:
                 if isinstance(value, Directive):
                     if undo:
                         return self._failure(action, run_ms, _no_directive(step), ctx)
-                    directive = value
-                    _check_default(directive)
+                    directive = _with_kept_default(value)
                 elif not undo:
                     encoded = encode(value, f"step {step.name!r}: the output")
                     output, output_text = encoded.value, encoded.text
@@ -291,9 +290,13 @@ def _message(error: Exception) -> str:
     return text[:_LONGEST_MESSAGE] or kind
 
 
-def _check_default(directive: Directive) -> None:
-    if directive.on_timeout is not FAIL:
-        directive.on_timeout = encode(directive.on_timeout, "wait(on_timeout=...)").value
+def _with_kept_default(directive: Directive) -> Directive:
+    """`directive` with its default as the records will hold it. The handler's own may be shared by all instances."""
+    default = directive.on_timeout
+    if default is FAIL:
+        return directive
+    kept = encode(default, "wait(on_timeout=...)").value
+    return Directive(directive.signals, directive.seconds, directive.until, kept)
 
 
 def _no_directive(step: StepDefinition) -> Exception:

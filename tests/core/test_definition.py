@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flux_core import (
+    FAIL,
+    NOT_DONE,
+    UNKNOWN,
     CallerError,
     Context,
     DefinitionError,
@@ -414,6 +419,26 @@ class TestTwoWorkflows:
 
 
 class TestADirective:
+    @pytest.mark.parametrize("word", [FAIL, NOT_DONE, UNKNOWN], ids=repr)
+    def test_and_a_verdict_are_known_again_after_a_copy(self, word: object) -> None:
+        """A probe may answer from another process."""
+        assert copy.deepcopy(word) is word
+        assert pickle.loads(pickle.dumps(word)) is word  # noqa: S301 -- our own bytes
+        assert copy.deepcopy(wait("go")).on_timeout is FAIL
+
+    def test_that_is_shared_by_instances_is_left_as_it_is(self, lab: Lab) -> None:
+        default = {"items": [1]}
+        shared = wait("go", 1, on_timeout=default)
+        w = create_workflow("order").step("a", lambda ctx: shared)
+        for id_ in ("o-1", "o-2"):
+            lab.engine().execute(w, None, id_)
+            lab.clock.advance(2)
+            output: Any = lab.engine().wake(w, id_).history[0].output
+            assert output == {"items": [1]}
+            output["items"].append(2)
+        assert shared.on_timeout is default
+        assert default == {"items": [1]}
+
     @pytest.mark.parametrize("name", ["", "a b", "..", "__x__", "a" * 129])
     def test_names_its_signals_by_the_rules(self, name: str) -> None:
         with pytest.raises(CallerError, match=r"the signal name .* is not allowed"):
