@@ -29,6 +29,10 @@ def run_batch(
 
     with ThreadPoolExecutor(min(concurrency, total), thread_name_prefix="flux-batch") as pool:
         futures = [pool.submit(one, index) for index in range(total)]
-        for done, _ in enumerate(as_completed(futures), 1):
-            on_progress(done, total)
+        try:
+            for done, _ in enumerate(as_completed(futures), 1):
+                on_progress(done, total)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C ends what has begun, and begins nothing more
+            raise
         return [future.result() for future in futures]

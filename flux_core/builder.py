@@ -68,6 +68,8 @@ class WorkflowBuilder:
         self._schema: object = None
         self._steps: list[StepDefinition] = []
         self._names: set[str] = set()
+        self._undecorated: list[str] = []
+        """Steps declared without a handler that have not met theirs yet."""
         self._built: WorkflowDefinition | None = None
 
     def __repr__(self) -> str:
@@ -123,6 +125,12 @@ class WorkflowBuilder:
     def build(self) -> WorkflowDefinition:
         """Check and freeze; the same definition every time. `DefinitionError` says what to change."""
         if self._built is None:
+            if self._undecorated:
+                message = (
+                    f"workflow {self.name!r}: step {self._undecorated[0]!r} has no handler: pass one, "
+                    f".step(name, handler), or put the call as a decorator over a function"
+                )
+                raise DefinitionError(message)
             if not self._steps:
                 message = f"workflow {self.name!r} has no steps: add at least one with .step(name, handler)"
                 raise DefinitionError(message)
@@ -153,8 +161,12 @@ class WorkflowBuilder:
             self._append(name, handler, commit=commit, options=options)
             return self
 
+        self._open(f"{COMMIT if commit else STEP} {name!r}")
+        self._undecorated.append(name)
+
         def decorate(function: Handler) -> Handler:
             self._append(name, function, commit=commit, options=options)
+            self._undecorated.remove(name)
             return function
 
         return decorate

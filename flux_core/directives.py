@@ -27,6 +27,10 @@ class _Fail:
     def __repr__(self) -> str:
         return "FAIL"
 
+    def __reduce__(self) -> str:
+        """A copy is the thing itself: it is known by its identity."""
+        return "FAIL"
+
 
 FAIL: Final = _Fail()
 
@@ -107,6 +111,10 @@ class _Verdict:
         self.name = name
 
     def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> str:
+        """A copy is the thing itself: it is known by its identity."""
         return self.name
 
 

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from flux_core.state import WorkflowState
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
-    _Log = list[r.Record]
-    DeadlineLike = float | Callable[[], float]
+    _Log = Callable[[], list[r.Record]]
+    DeadlineLike = float | timedelta | Callable[[], float]
 
 
 class FluxEngine:
@@ -112,8 +112,8 @@ class FluxEngine:
             message = "lease must be more than 0 seconds: it is how long nobody else may run the instance"
             raise DefinitionError(message)
         self._longest_invocation = seconds(longest_invocation, "longest_invocation")
-        self._bound: dict[WorkflowDefinition, WorkflowDefinition] = {}
-        self._registry: dict[str, WorkflowDefinition] = {}
+        self._registry: dict[str, tuple[WorkflowDefinition, WorkflowDefinition]] = {}
+        """By name: the definition as it was last given, and bound to the defaults."""
         self._loop = EngineLoop(self.storage, self.clock, self.entropy, self.logger, self.telemetry, self._lease)
         if isinstance(workflows, WorkflowBuilder | WorkflowDefinition | str):
             message = f"workflows must be a list of workflows: workflows=[{workflows!r}]"
@@ -134,8 +134,8 @@ class FluxEngine:
         """Start an instance and advance it as far as it goes in this invocation.
 
         `id` makes it idempotent: the same id with the same input returns the instance there is, `created` False;
-        with other input it is a `Conflict` (PROTOCOL rule 19). `deadline`: seconds this invocation may take, or a
-        function that tells the seconds left. `InputInvalid` if the input does not fit.
+        with other input it is a `Conflict` (PROTOCOL rule 19). `deadline`: seconds or `timedelta` this invocation may
+        take, or a function that tells the seconds left. `InputInvalid` if the input does not fit.
         """
         begun = self.clock.monotonic()
         definition = self._workflow(workflow)
@@ -216,7 +216,7 @@ class FluxEngine:
 
         def request(state: WorkflowState, log: _Log) -> Event:
             check_verb("retry_step", state, force=force)
-            return RetryRequested(step, log, force=force)
+            return RetryRequested(step, log(), force=force)
 
         return self._control(definition, id, request, deadline)
 
@@ -239,7 +239,7 @@ class FluxEngine:
         def request(state: WorkflowState, log: _Log) -> Event | None:
             if check_verb("resume", state) != ALLOWED:
                 return None  # somebody else has resumed it meanwhile
-            return RetryRequested(target or _failed_step(state), log, force=False)
+            return RetryRequested(target or _failed_step(state), log(), force=False)
 
         return self._control(definition, id, request, deadline)
 
@@ -306,6 +306,9 @@ class FluxEngine:
 
         Instances of workflows that this engine does not know, or that cannot be read, are logged and passed over.
         """
+        if type(limit) is not int or limit < 1:
+            message = f"recover() needs a limit of at least 1, not {limit!r}"
+            raise CallerError(message)
         end = self._deadline(deadline)
         ticked: list[FluxResult] = []
         seen: set[InstanceRef] = set()
@@ -322,7 +325,7 @@ class FluxEngine:
                     ticked.append(result)
             if len(entries) < window:
                 return ticked
-            window += limit
+            window *= 2
 
     def execute_batch(
         self,
@@ -415,7 +418,7 @@ class FluxEngine:
     @property
     def workflows(self) -> Mapping[str, WorkflowDefinition]:
         """The workflows this engine knows, by name."""
-        return dict(self._registry)
+        return {name: bound for name, (_, bound) in dict(self._registry).items()}
 
     # --- what verbs share ------------------------------------------------------------------------------------------
 
@@ -426,17 +429,15 @@ class FluxEngine:
                 there = ", ".join(sorted(self._registry)) or "none"
                 message = f"no workflow {workflow!r} is registered with this engine (registered: {there})"
                 raise UnknownWorkflow(message)
-            return known
+            return known[1]
         if not isinstance(workflow, WorkflowBuilder | WorkflowDefinition):
             message = f"a workflow is what create_workflow(...) returns, or a registered name; got {workflow!r}"
             raise DefinitionError(message)
         definition = workflow.build()
-        bound = self._bound.get(definition)
-        if bound is None:
-            bound = self._bound[definition] = definition.bound(self._defaults)
-            self._bound[bound] = bound
-        self._registry[bound.name] = bound
-        return bound
+        entry = self._registry.get(definition.name)
+        if entry is None or (definition is not entry[0] and definition is not entry[1]):
+            entry = self._registry[definition.name] = definition, definition.bound(self._defaults)
+        return entry[1]
 
     def _ref(self, definition: WorkflowDefinition, id: str) -> InstanceRef:
         return InstanceRef(self.tenant, definition.name, check_key("id", id))
@@ -470,7 +471,7 @@ class FluxEngine:
 
         def request(state: WorkflowState, log: _Log) -> Event:
             check_verb("complete_step" if how == s.COMPLETED else "skip_step", state)
-            return StepResolved(step, how, output, who, why, log)
+            return StepResolved(step, how, output, who, why, log())
 
         return self._control(definition, id_, request, deadline)
 
@@ -488,7 +489,7 @@ class FluxEngine:
         while True:
             loaded = load(self.storage, ref)
             state = loaded.state
-            event = request(state, load_log(self.storage, ref))
+            event = request(state, lambda: load_log(self.storage, ref))
             if event is None or self._append_control(ref, definition, loaded, event):
                 break
         return self._ticked(ref, definition, loaded, end, begun, always=not state.owned)
@@ -553,13 +554,13 @@ class FluxEngine:
 
     def _recover_one(self, entry: Due, end: Deadline | None) -> FluxResult | None:
         ref = entry.ref
-        definition = self._registry.get(ref.workflow)
-        if definition is None:
+        known = self._registry.get(ref.workflow)
+        if known is None:
             self.logger.warn("due, but its workflow is not registered", workflow=ref.workflow, id=ref.id)
             return None
         begun = self.clock.monotonic()
         try:
-            state = self._loop.tick(ref, definition, load(self.storage, ref), end, swept=entry.due)
+            state = self._loop.tick(ref, known[1], load(self.storage, ref), end, swept=entry.due)
         except (CallerError, CorruptRecord) as error:
             self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
             return None

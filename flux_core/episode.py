@@ -53,7 +53,7 @@ class Episode:
         by: str,
         told: Callable[[Record], None] | None = None,
     ) -> None:
-        """`by` is the nonce's constant part; `told` is called with every record once it is durable and folded."""
+        """`by` is the nonce's constant part; `told` is called with each record appended, once it is folded."""
         self.ref = ref
         self.state = state
         self.storage = storage
@@ -135,9 +135,7 @@ class Episode:
                 message = f"workflow {state.name!r}, id {state.id!r} was taken over by another invocation"
                 raise LeaseLost(message)
             fold_raw(state, raw, self.ref)
-            self.log_bytes += len(raw)
-            if self._told is not None:
-                self._told(record)
+            self.log_bytes += len(raw)  # whoever appended it has told of it
 
 
 def put_record(storage: WorkflowStorage, ref: InstanceRef, seq: int, raw: bytes, header: Header | None) -> bytes | None:

@@ -183,7 +183,7 @@ class MailRead:
         self, mails: Sequence[tuple[Mail, object]], lease: Lease, *, resting: bool, due: int | None = None
     ) -> None:
         self.mails = mails
-        """Each with its decoded payload, ordered by sender time, then id."""
+        """Each with its decoded payload, ordered by sender time, then id; of each awaited name at least the first."""
         self.lease = lease
         self.resting = resting
         self.due = due

@@ -6,7 +6,6 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Final
 
     from flux_core.ports import InstanceRef, Logger
@@ -66,29 +65,29 @@ class GuardedLogger:
 
     def debug(self, message: str, **fields: object) -> None:
         """For who looks for a fault."""
-        self._pass(self._logger.debug, message, fields)
+        self._pass("debug", message, fields)
 
     def info(self, message: str, **fields: object) -> None:
         """What happens."""
-        self._pass(self._logger.info, message, fields)
+        self._pass("info", message, fields)
 
     def warn(self, message: str, **fields: object) -> None:
         """What somebody should look at."""
-        self._pass(self._logger.warn, message, fields)
+        self._pass("warn", message, fields)
 
     def error(self, message: str, **fields: object) -> None:
         """What somebody must look at."""
-        self._pass(self._logger.error, message, fields)
+        self._pass("error", message, fields)
 
-    def _pass(self, say: Callable[..., object], message: str, fields: dict[str, object]) -> None:
+    def _pass(self, level: str, message: str, fields: dict[str, object]) -> None:
         try:
-            say(message, **fields)
+            getattr(self._logger, level)(message, **fields)
         except Exception:  # noqa: BLE001 -- a logger never changes an outcome
             self.errors += 1
 
 
 class StepLog:
-    """`ctx.log`: the engine's logger with workflow, id, step and attempt filled in."""
+    """`ctx.log`: the engine's logger with workflow, id, step and attempt filled in, or as the handler names them."""
 
     __slots__ = ("_fields", "_logger")
 
@@ -98,19 +97,19 @@ class StepLog:
 
     def debug(self, message: str, **fields: object) -> None:
         """For who looks for a fault."""
-        self._logger.debug(message, **self._fields, **fields)
+        self._logger.debug(message, **{**self._fields, **fields})
 
     def info(self, message: str, **fields: object) -> None:
         """What happens."""
-        self._logger.info(message, **self._fields, **fields)
+        self._logger.info(message, **{**self._fields, **fields})
 
     def warn(self, message: str, **fields: object) -> None:
         """What somebody should look at."""
-        self._logger.warn(message, **self._fields, **fields)
+        self._logger.warn(message, **{**self._fields, **fields})
 
     def error(self, message: str, **fields: object) -> None:
         """What somebody must look at."""
-        self._logger.error(message, **self._fields, **fields)
+        self._logger.error(message, **{**self._fields, **fields})
 
     warning = warn
     """The standard library's word: a slip of the name must not fail a step that has charged a card."""

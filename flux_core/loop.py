@@ -31,6 +31,7 @@ from flux_core.events import (
 from flux_core.lease import Watchdog
 from flux_core.load import load
 from flux_core.machine import decide, may_start, start
+from flux_core.machine.waiting import mail_key
 from flux_core.records import CLAIM
 from flux_core.state import Lease, WorkflowState
 from flux_core.step_runner import Attempts
@@ -182,6 +183,13 @@ class _Run:
                     continue
                 if episode.lease_left() < reserve and not episode.renew():
                     continue
+                # Before the intent goes on record: what cannot be called must not look like an attempt under way.
+                if self._attempts is None or self._undoing != state.undoing:
+                    try:
+                        self._attempts = self._new_attempts()
+                    except InputInvalid as error:
+                        event = InputRejected(action.step.path, str(error))
+                        continue
             written = self._record(records) if records else 0
             if written < len(records):
                 # A control record came first. Work that is done is decided again, and so recorded after it.
@@ -237,36 +245,35 @@ class _Run:
 
     def _call(self, action: RunStep | EvaluateCondition | Probe) -> Event:
         attempts = self._attempts
-        # Turning back may have put data back that a retry had kept for later, so a new tracker has to look at it.
-        if attempts is None or self._undoing != self.episode.state.undoing:
-            self._undoing = self.episode.state.undoing
-            try:
-                attempts = self._attempts = self._new_attempts()
-            except InputInvalid as error:
-                return InputRejected(action.step.path, str(error))
+        assert attempts is not None  # noqa: S101 -- made before the decision's records were written
         self._first = False
-        watch = self._watchdog
-        timeout = action.step.time_limit(undo=action.undo)
-        watched = watch is not None and (timeout is None or timeout >= self._lease.ms / 2000)
-        if watch is not None and watched:
-            watch.watch(self.episode)
+        watchdog = self._watchdog
+        if self._is_short(action.step.time_limit(undo=action.undo)):
+            watchdog = None
+        if watchdog is not None:
+            watchdog.watch(self.episode)
         try:
             return self._outcome(attempts, action)
         except (KeyboardInterrupt, SystemExit):
             self._let_go(action.step.path)
             raise
         finally:
-            if watch is not None and watched:
-                watch.release(self.episode)
+            if watchdog is not None:
+                watchdog.release(self.episode)
 
     def _let_go(self, path: str) -> None:
         """Release the instance before the process ends, so that nobody has to wait for the lease's end."""
         episode = self.episode
         try:
-            for record in decide(self._definition, episode.state, Interrupted(path), self._clock.now()).records:
-                episode.append(record)
+            while episode.owns:
+                for record in decide(self._definition, episode.state, Interrupted(path), self._clock.now()).records:
+                    episode.append(record)
         except FluxError as error:
             self._logger.warn("the lease was not released", id=episode.ref.id, error=repr(error))
+
+    def _is_short(self, seconds: float | None) -> bool:
+        """Whether the lease outlasts something that takes so long (None: as long as it likes) without a renewal."""
+        return seconds is not None and seconds < self._lease.ms / 2000
 
     def _outcome(self, attempts: Attempts, action: RunStep | EvaluateCondition | Probe) -> Event:
         if isinstance(action, RunStep):
@@ -280,6 +287,8 @@ class _Run:
     def _new_attempts(self) -> Attempts:
         budget = None if self._end is None else self._end.budget
         episode = self.episode
+        # Turning back may put data back that a retry had kept for later, so a new tracker has to look at it then.
+        self._undoing = episode.state.undoing
         return Attempts(
             episode.ref, self._definition, episode.state, self._clock, self._entropy, self._logger,
             budget, self._watched, self._telemetry,
@@ -289,19 +298,28 @@ class _Run:
         if self._watched is not None:
             step = self._definition.by_path[action.path]
             self._telemetry.step_retried(self.episode.ref, step, action.attempt, action.error)
-        self._clock.sleep(action.seconds)
+        if self._watchdog is None or self._is_short(action.seconds):
+            self._clock.sleep(action.seconds)
+        else:
+            self._watchdog.watch(self.episode)
+            try:
+                self._clock.sleep(action.seconds)
+            finally:
+                self._watchdog.release(self.episode)
         return BackedOff(action.path, action.attempt, action.error, undo=action.undo, unresolved=action.unresolved)
 
     # --- mail and rest ------------------------------------------------------------------------------------
 
     def _read_mail(self) -> list[tuple[Mail, object]]:
-        ref = self.episode.ref
-        consumed = self.episode.state.consumed
-        return [
-            (mail, decode_payload(mail.body, ref, f"{mail.name}/{mail.id}"))
-            for mail in self._storage.mail(ref)
-            if f"{mail.name}/{mail.id}" not in consumed
-        ]
+        """Of each name that is awaited the first mail that nobody has taken; the rest is not even decoded."""
+        ref, state = self.episode.ref, self.episode.state
+        wanted = {signal for wait in state.waits.values() for signal in wait.signals}
+        found: list[tuple[Mail, object]] = []
+        for mail in self._storage.mail(ref) if wanted else ():
+            if mail.name in wanted and (key := mail_key(mail)) not in state.consumed:
+                found.append((mail, decode_payload(mail.body, ref, key)))
+                wanted.discard(mail.name)
+        return found
 
     def _rest(self, action: Rest) -> None:
         if action.due is None:

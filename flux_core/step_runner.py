@@ -99,9 +99,13 @@ class Attempts:
             limit = timeout if self._budget is None else self._limit(timeout)
             if limit is not None:
                 ctx.ends = begun + limit
-            if step.when is not None and not undo and not action.held and not call_within(step.when, ctx, limit):
-                self.tracker.restore()
-                return StepSkipped(step.path, self._since(begun))
+            if step.when is not None and not undo and not action.held:
+                if not self._holds(step, ctx, limit):
+                    return StepSkipped(step.path, self._since(begun))
+                ends = ctx.ends
+                ctx = self._context(step, action.attempt)
+                if ends is not None:  # the limit is one for both
+                    ctx.ends, limit = ends, max(ends - monotonic(), _SHORTEST)
             value = call_within(handler, ctx, limit)
             run_ms = int((monotonic() - begun) * 1_000_000) / 1000  # whole microseconds; round() takes thrice the time
             output = output_text = directive = None
@@ -109,8 +113,7 @@ class Attempts:
                 if isinstance(value, Directive):
                     if undo:
                         return self._failure(action, run_ms, _no_directive(step), ctx)
-                    directive = value
-                    _check_default(directive)
+                    directive = _with_kept_default(value)
                 elif not undo:
                     encoded = encode(value, f"step {step.name!r}: the output")
                     output, output_text = encoded.value, encoded.text
@@ -129,12 +132,23 @@ class Attempts:
             self._tell_start(step)
         begun = self._clock.monotonic()
         try:
-            assert step.when is not None  # noqa: S101 -- the machine asks only where there is a condition
-            holds = call_within(step.when, ctx, self._limit(step.timeout))
+            limit = self._limit(step.timeout)
+            if limit is not None:
+                ctx.ends = begun + limit
+            holds = self._holds(step, ctx, limit)
         except Exception as error:  # noqa: BLE001 -- raising is a step failure
             return self._failure(action, self._since(begun), error, ctx, effect=False)
-        self.tracker.restore()
         return ConditionHeld(step.path, action.attempt) if holds else StepSkipped(step.path, self._since(begun))
+
+    def _holds(self, step: StepDefinition, ctx: Context, limit: float | None) -> bool:
+        """Ask the step's condition. It may look at everything and change nothing."""
+        assert step.when is not None  # noqa: S101 -- asked only where there is a condition
+        holds = bool(call_within(step.when, ctx, limit))
+        if ctx.written:
+            self.tracker.restore()
+        if ctx.touched_input:
+            self._check_input(step)
+        return holds
 
     def probe(self, action: Probe) -> Probed:
         """What the user's probe says of an attempt of unknown outcome. Whatever is no answer means unknown."""
@@ -145,7 +159,12 @@ class Attempts:
         verdict, output, text, delta = "unknown", None, None, None
         error = action.error
         try:
-            answer = call_within(policy.probe, ctx, self._limit(step.timeout))
+            limit = self._limit(step.time_limit(undo=undo))
+            if limit is not None:
+                ctx.ends = self._clock.monotonic() + limit
+            answer = call_within(policy.probe, ctx, limit)
+            if ctx.touched_input:
+                self._check_input(step)
             if isinstance(answer, Done):
                 if answer.value is not None:
                     encoded = encode(answer.value, f"step {step.name!r}: the probe's answer")
@@ -163,8 +182,7 @@ class Attempts:
             self._log_probe(step, raised)
             error = ErrorInfo(error.type, f"{error.message}; the probe raised {raised!r}", error.step)
         if verdict != "done":
-            ctx.kill()
-            self.tracker.restore()
+            self._take_back(ctx)
         jitter = self._entropy.uniform()
         return Probed(
             step.path,
@@ -200,7 +218,7 @@ class Attempts:
         """The effective time limit: the step's, but never past the invocation's deadline (PROTOCOL rule 15)."""
         if self._budget is None:
             return timeout
-        left = max(self._budget(), 0.001)
+        left = max(self._budget(), _SHORTEST)
         return left if timeout is None else min(timeout, left)
 
     def _spare(self) -> float | None:
@@ -221,6 +239,15 @@ class Attempts:
             )
             raise InputMutated(message)
 
+    def _take_back(self, ctx: Context) -> None:
+        """Nothing that was done with `ctx` counts."""
+        ctx.kill()
+        self.tracker.restore()
+        if ctx.touched_input:
+            self._raw.restore()
+            self._around.state.input = self._raw.values[_INPUT]
+            self._fresh_input()
+
     def _failure(
         self,
         action: RunStep | EvaluateCondition,
@@ -231,12 +258,7 @@ class Attempts:
         effect: bool = True,
     ) -> StepFailed:
         step, undo = action.step, getattr(action, "undo", False)
-        ctx.kill()
-        self.tracker.restore()
-        if ctx.touched_input:
-            self._raw.restore()
-            self._around.state.input = self._raw.values[_INPUT]
-            self._fresh_input()
+        self._take_back(ctx)
         unknown = effect and _outcome_unknown(error)
         retryable = not isinstance(error, (NonRetryable, DefinitionError, *step.give_up_on))
         timeout = step.time_limit(undo=undo)
@@ -258,6 +280,8 @@ class Attempts:
 
 
 _INPUT = "input"
+_SHORTEST = 0.001
+"""Seconds that a call gets at least, so that it ends in a `StepTimeout` like any other."""
 _LONGEST_MESSAGE = 4000
 """Characters of an exception's message that are kept: a record is no place for a response body."""
 
@@ -271,9 +295,13 @@ def _message(error: Exception) -> str:
     return text[:_LONGEST_MESSAGE] or kind
 
 
-def _check_default(directive: Directive) -> None:
-    if directive.on_timeout is not FAIL:
-        directive.on_timeout = encode(directive.on_timeout, "wait(on_timeout=...)").value
+def _with_kept_default(directive: Directive) -> Directive:
+    """`directive` with its default as the records will hold it. The handler's own may be shared by all instances."""
+    default = directive.on_timeout
+    if default is FAIL:
+        return directive
+    kept = encode(default, "wait(on_timeout=...)").value
+    return Directive(directive.signals, directive.seconds, directive.until, kept)
 
 
 def _no_directive(step: StepDefinition) -> Exception:
@@ -301,4 +329,6 @@ def _outcome_unknown(error: BaseException) -> bool:
         ):
             return True
         todo += (cause.__cause__, cause.__context__)
+        if isinstance(cause, BaseExceptionGroup):  # what an asyncio.TaskGroup raises
+            todo += cause.exceptions
     return False

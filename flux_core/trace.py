@@ -6,6 +6,8 @@ in the order the original engine emits them, plus ours; `docs/semantics.md` list
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.context import HookContext, Surroundings
@@ -48,26 +50,30 @@ HOOKS: Final = ("step_start", "step_complete", "step_error", "workflow_complete"
 
 
 class JsonFileTraceSink:
-    """Appends each event as a line of JSON. `reset=True` empties the file first."""
+    """Appends each event as a line of JSON. `reset=True` empties the file first. Threads may share it."""
 
     def __init__(self, path: str, *, reset: bool = False) -> None:
         """Nothing is opened before the first event; the folder is created then."""
         self._path = path
         self._reset = reset
         self._file: IO[str] | None = None
+        self._lock = allocate_lock()
 
     def emit(self, event: Mapping[str, object]) -> None:
         """Write one line and flush it."""
-        if self._file is None:
-            self._file = self._open()
-        self._file.write(_line(event) + "\n")
-        self._file.flush()
+        line = _line(event) + "\n"
+        with self._lock:
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(line)
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file; the next event opens it again, without a reset."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def _open(self) -> IO[str]:
         from pathlib import Path
@@ -108,6 +114,10 @@ class Telemetry:
         clock: Clock,
     ) -> None:
         self.sinks = tuple(sinks)
+        for sink in self.sinks:
+            if not callable(getattr(sink, "emit", None)):
+                message = f"trace=...: {sink!r} is no trace sink: give an object with emit(event), or several in a list"
+                raise DefinitionError(message)
         self.hooks = dict(hooks or {})
         for name, hook in self.hooks.items():
             if name not in HOOKS or not callable(hook):

@@ -330,7 +330,7 @@ def _reopen(state: WorkflowState, body: dict[str, Any]) -> None:
             state.discarded[path] = state.discarded.get(path, 0) + 1
     state.generation += 1
     state.kept = kept
-    state.data = body["data"]
+    state.data = dict(body["data"])
     state.waits.clear()
     state.retry_at.clear()
     state.intents.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +30,19 @@ class TestABatch:
         assert [item.index for item in batch.results] == list(range(20))
         assert [item.result.history[0].output for item in batch.results if item.result] == [n * 2 for n in range(20)]
         assert all(item.status == "completed" and item.success and item.error is None for item in batch.results)
+
+    def test_that_is_interrupted_begins_nothing_more(self, lab: Lab) -> None:
+        def progress(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        def slow(ctx: Context) -> None:
+            lab.calls.append("a")
+            time.sleep(0.02)
+
+        w = create_workflow("order").step("a", slow)
+        with pytest.raises(KeyboardInterrupt):
+            lab.engine().execute_batch(w, range(500), concurrency=2, on_progress=progress)
+        assert len(lab.calls) < 250
 
     def test_of_nothing_is_empty(self, lab: Lab) -> None:
         batch = lab.engine().execute_batch(create_workflow("order").step("a", double), [])

@@ -18,6 +18,7 @@ from flux_core import (
     RetryPolicy,
     Unknown,
     WorkflowBuilder,
+    compensation,
     create_workflow,
     sleep,
     verify,
@@ -57,6 +58,10 @@ def order(bank: Bank, **options: Any) -> WorkflowBuilder:
 def caused(outer: BaseException, inner: BaseException, *, context: bool = False) -> BaseException:
     setattr(outer, "__context__" if context else "__cause__", inner)
     return outer
+
+
+def failing(ctx: Context) -> None:
+    raise NonRetryable
 
 
 def is_stuck(result: FluxResult, reason: str = "unknown_outcome") -> bool:
@@ -127,6 +132,7 @@ UNKNOWN_OUTCOMES: dict[str, Callable[[], Any]] = {
     "ConnectionResetError two causes deep": lambda: caused(ValueError(), caused(KeyError(), ConnectionResetError())),
     "TimeoutError behind a refused connection": lambda: caused(ConnectionRefusedError(), TimeoutError()),
     "NonRetryable caused by TimeoutError": lambda: caused(NonRetryable(), TimeoutError()),
+    "one of a TaskGroup's errors": lambda: ExceptionGroup("", [ValueError(), caused(KeyError(), TimeoutError())]),
     "a chain that is a ring": ring,
 }
 
@@ -350,6 +356,32 @@ class TestOnUnknownVerify:
             return Done()
 
         assert is_stuck(lab.engine().execute(order(Bank(lab, Unknown()), on_unknown=verify(probe), timeout=0.05)))
+
+    def test_a_probe_that_changes_the_input_is_unknown_and_changes_it_for_nobody(self, lab: Lab) -> None:
+        def probe(ctx: Context) -> Done:
+            ctx.input["n"] = 2
+            return Done("paid")
+
+        bank = Bank(lab, Unknown())
+        result = lab.engine().execute(order(bank, on_unknown=verify(probe)), {"n": 1}, "o-1")
+        assert is_stuck(result)
+        assert "changed ctx.input" in str(result.error)
+        assert result.state.input == {"n": 1}
+
+    def test_a_probe_of_a_compensation_has_the_time_of_the_compensation(self, lab: Lab) -> None:
+        left: list[float | None] = []
+
+        def probe(ctx: Context) -> Done:
+            left.append(ctx.remaining())
+            return Done()
+
+        def unsure(ctx: Context) -> None:
+            raise Unknown
+
+        undo = compensation(unsure, on_unknown=verify(probe), timeout=7)
+        w = create_workflow("order").commit("a", lab.note("a"), timeout=50, compensate=undo)
+        w.commit("b", unsure, on_unknown=verify(probe), timeout=5).step("c", failing)
+        assert (lab.engine().execute(w).status, left) == ("rolled_back", [5, 7])
 
     def test_what_an_undecided_probe_wrote_vanishes(self, lab: Lab) -> None:
         def probe(ctx: Context) -> object:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flux_core import Context, WorkflowBuilder, compensation, create_workflow
+from flux_core import CallerError, Context, WorkflowBuilder, compensation, create_workflow
 from flux_core.machine import may_start
 
 if TYPE_CHECKING:
@@ -40,6 +41,22 @@ class TestHandOver:
         assert lab.header("o-1").due == lab.clock.now()
         (result,) = lab.engine(workflows=[w]).recover()
         assert (result.status, lab.calls) == ("completed", list("abcdef"))
+
+    @pytest.mark.parametrize("deadline", [15, 15.0, timedelta(seconds=15)])
+    def test_goes_by_seconds_or_a_timedelta(self, deadline: Any, lab: Lab) -> None:
+        lab.engine().execute(chain(lab, 20, "a", "b"), None, "o-1", deadline=deadline)
+        assert lab.types("o-1") == ["start", "step", "yield"]
+
+    @pytest.mark.parametrize("deadline", [-5, timedelta(seconds=-5), 0])
+    def test_happens_at_once_if_the_deadline_has_passed(self, deadline: Any, lab: Lab) -> None:
+        lab.engine().execute(chain(lab, 10, "a"), None, "o-1", deadline=deadline)
+        assert lab.types("o-1") == ["start", "yield"]
+
+    @pytest.mark.parametrize("deadline", ["10", True, [10]])
+    def test_is_told_what_a_deadline_is(self, deadline: Any, lab: Lab) -> None:
+        with pytest.raises(CallerError, match="deadline must be seconds, a timedelta, or a function"):
+            lab.engine().execute(chain(lab, 10, "a"), None, "o-1", deadline=deadline)
+        assert lab.storage.tail(lab.ref("o-1")) is None
 
     def test_may_happen_any_number_of_times(self, lab: Lab) -> None:
         w = chain(lab, 20, *"abcdef")

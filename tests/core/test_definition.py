@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
+import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flux_core import (
+    FAIL,
+    NOT_DONE,
+    UNKNOWN,
     CallerError,
     Context,
     DefinitionError,
@@ -193,6 +200,17 @@ class TestAWrongDefinition:
         with pytest.raises(DefinitionError, match="has no steps"):
             FluxEngine().execute(create_workflow("order"))
 
+    def test_with_a_step_that_never_met_its_handler_is_told_so(self) -> None:
+        """`handlers.get("charge")` may be None, and a decorator may have lost its function: no step may vanish."""
+        w = create_workflow("order").step("a", nothing)
+        decorator = w.commit("charge", None, retries=1)
+        with pytest.raises(DefinitionError, match="'order': step 'charge' has no handler: pass one"):
+            w.build()
+        decorator(nothing)
+        assert [step.name for step in w.build().steps] == ["a", "charge"]
+        with pytest.raises(DefinitionError, match="frozen"):
+            w.step("late")
+
     def test_with_a_duplicate_name_is_told_to_rename(self) -> None:
         with pytest.raises(DefinitionError, match=r"'order', commit 'a': a step of that name exists already.*rename"):
             create_workflow("order").step("a", nothing).commit("a", nothing)
@@ -368,6 +386,28 @@ class TestTwoWorkflows:
         assert engine.execute(other).history[0].name == "b"
         assert engine.workflows["order"].steps[0].name == "b"
 
+    def test_of_one_name_are_not_both_kept_alive(self, lab: Lab) -> None:
+        """A workflow that is declared anew for every request must not fill a long-lived engine."""
+        engine = lab.engine()
+
+        def request() -> weakref.ref[Any]:
+            w = create_workflow("order").step("a", lambda ctx: None)
+            assert engine.execute(w).status == "completed"
+            return weakref.ref(w.build().steps[0].handler)
+
+        handlers = [request() for _ in range(3)]
+        gc.collect()
+        assert [handler() is None for handler in handlers] == [True, True, False]
+
+    def test_that_an_engine_has_bound_is_bound_only_once(self, lab: Lab) -> None:
+        engine = lab.engine()
+        w = create_workflow("order").step("a", nothing)
+        engine.execute(w)
+        bound = engine.workflows["order"]
+        for same in ("order", bound, w):
+            engine.execute(same)
+            assert engine.workflows["order"] is bound
+
     def test_are_found_by_their_registered_names(self, lab: Lab) -> None:
         engine = lab.engine(workflows=[create_workflow("order").step("a", nothing)])
         assert engine.execute("order").status == "completed"
@@ -381,6 +421,26 @@ class TestTwoWorkflows:
 
 
 class TestADirective:
+    @pytest.mark.parametrize("word", [FAIL, NOT_DONE, UNKNOWN], ids=repr)
+    def test_and_a_verdict_are_known_again_after_a_copy(self, word: object) -> None:
+        """A probe may answer from another process."""
+        assert copy.deepcopy(word) is word
+        assert pickle.loads(pickle.dumps(word)) is word  # noqa: S301 -- our own bytes
+        assert copy.deepcopy(wait("go")).on_timeout is FAIL
+
+    def test_that_is_shared_by_instances_is_left_as_it_is(self, lab: Lab) -> None:
+        default = {"items": [1]}
+        shared = wait("go", 1, on_timeout=default)
+        w = create_workflow("order").step("a", lambda ctx: shared)
+        for id_ in ("o-1", "o-2"):
+            lab.engine().execute(w, None, id_)
+            lab.clock.advance(2)
+            output: Any = lab.engine().wake(w, id_).history[0].output
+            assert output == {"items": [1]}
+            output["items"].append(2)
+        assert shared.on_timeout is default
+        assert default == {"items": [1]}
+
     @pytest.mark.parametrize("name", ["", "a b", "..", "__x__", "a" * 129])
     def test_names_its_signals_by_the_rules(self, name: str) -> None:
         with pytest.raises(CallerError, match=r"the signal name .* is not allowed"):

@@ -238,3 +238,14 @@ class TestTheRawInput:
         result = lab.engine().signal(strict, "o-1", "go")
         assert (result.status, result.error.type if result.error else None) == ("stuck", "input_rejected")
         assert lab.engine().retry_step(w, "o-1", "b").status == "completed"
+
+    def test_that_the_definition_no_longer_accepts_leaves_no_doubt_about_a_commit(self, lab: Lab) -> None:
+        """Nothing was called, so a cancel need not ask anybody what became of an attempt."""
+        w = create_workflow("order").step("gate", lambda ctx: wait("go"), compensate=lab.note("undo"))
+        lab.engine().execute(w.commit("pay", lab.note("pay")), {"count": 1}, "o-1")
+        strict = create_workflow("order").input(PydanticOrder).step("gate", lambda ctx: wait("go"))
+        result = lab.engine().signal(strict.commit("pay", lab.note("pay")), "o-1", "go")
+        assert (result.status, result.error.type if result.error else None) == ("stuck", "input_rejected")
+        assert "intent" not in lab.types("o-1")
+        assert lab.engine().cancel(w, "o-1").status == "cancelled"
+        assert lab.calls == ["undo"]

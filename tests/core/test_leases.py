@@ -7,8 +7,10 @@ and bounds only keep a broken build from hanging. Everything about pauses runs o
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
+import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from flux_core import (
     FluxEngine,
     InstanceRef,
     MemoryStorage,
+    RetryPolicy,
     WorkflowBuilder,
     create_workflow,
     sleep,
@@ -29,7 +32,7 @@ from flux_core.testing import InvocationDied, RecordingStorage, VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from flux_core import WorkflowStorage
+    from flux_core import Header, WorkflowStorage
     from flux_core.context import Context
     from flux_core.records import Record
 
@@ -167,6 +170,55 @@ class TestTheWatchdog:
         after = {thread.ident for thread in threading.enumerate() if thread.name == "flux-lease"}
         assert batch.succeeded == 4
         assert len(after - before) == 1
+
+    def test_keeps_the_instance_while_a_long_back_off_is_slept(self) -> None:
+        store = MemoryStorage()
+
+        def once(ctx: Context) -> None:
+            if ctx.attempt == 1:
+                raise OSError
+
+        workflow = create_workflow("w", retry=RetryPolicy(2 * LEASE, jitter=False)).step("a", once)
+        engine = FluxEngine(store, lease=LEASE, inline_backoff=60)
+        assert engine.execute(workflow, {}, "1").status == "completed"
+        log = log_of(store)
+        assert {record.type for record in log[1:-2]} == {"renew"}
+        assert all(after.at - before.at < log[0].body["l"] for before, after in pairwise(log))
+
+    def test_outlives_whatever_a_store_raises(self) -> None:
+        """The owner waits for the thread: had it ended, the step would never return."""
+        tried = threading.Event()
+
+        class Refusing(MemoryStorage):
+            def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
+                if b'"t":"renew"' in record:
+                    tried.set()
+                    raise OSError
+                return super().append(ref, seq, record, header)
+
+        workflow = create_workflow("w").step("a", lambda ctx: tried.wait(HANGS))
+        engine = FluxEngine(Refusing(), lease=1, default_timeout=None)
+        runs = [threading.Thread(target=engine.execute, args=(workflow, {}), daemon=True) for _ in range(2)]
+        for run in runs:
+            run.start()
+            run.join(HANGS)
+            tried.clear()
+        assert [run.is_alive() for run in runs] == [False, False]
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+    def test_is_there_in_a_forked_child_too(self) -> None:
+        """Servers fork after the engine has run: the child's steps are renewed by a thread of its own."""
+        workflow = create_workflow("w").step("a", lambda ctx: until(lambda: "renew" in types_of(engine.storage)))
+        engine = FluxEngine(lease=0.4, default_timeout=None)
+        engine.execute(workflow, {}, "1")
+        engine.storage.purge(REF, len(engine.storage.read(REF)) - 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on: this process has threads
+            child = os.fork()
+        if child == 0:
+            threading.Timer(5, os._exit, [1]).start()
+            os._exit(0 if engine.execute(workflow, {}, "1").status == "completed" else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def _after(condition: Callable[[], bool], act: Callable[[], None]) -> Callable[[], None]:

@@ -22,6 +22,7 @@ from flux_core import (
     register_type,
     wait,
 )
+from flux_core.system import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -481,6 +482,60 @@ class TestACondition:
 
         w = create_workflow("order").step("x", lambda ctx: ctx.data.update(box=[1])).step("a", lab.note("a"), when=when)
         assert lab.engine().execute(w).data == {"box": [1]}
+
+    @pytest.mark.parametrize("commit", [False, True])
+    def test_that_holds_cannot_write_data_either(self, commit: bool, lab: Lab) -> None:
+        def when(ctx: Context) -> bool:
+            ctx.data["by"] = "condition"
+            ctx.data["box"].append(2)
+            return True
+
+        w = create_workflow("order").step("x", lambda ctx: ctx.data.update(box=[1]))
+        (w.commit if commit else w.step)("a", lambda ctx: dict(ctx.data), when=when)
+        result = lab.engine().execute(w)
+        assert (result.data, result.history[1].output) == ({"box": [1]}, {"box": [1]})
+
+    @pytest.mark.parametrize("commit", [False, True])
+    @pytest.mark.parametrize("holds", [False, True])
+    def test_that_changes_the_input_fails_its_own_step(self, commit: bool, holds: bool, lab: Lab) -> None:
+        def when(ctx: Context) -> bool:
+            ctx.input["n"] = 2
+            return holds
+
+        w = create_workflow("order")
+        (w.commit if commit else w.step)("a", lab.note("a"), when=when)
+        result = lab.engine().execute(w.step("b", lambda ctx: ctx.input["n"]), {"n": 1}, "o-1")
+        assert (result.status, lab.calls) == ("failed", [])
+        assert str(result.error).startswith("step 'a' changed ctx.input")
+
+    def test_shares_the_time_limit_with_its_handler(self, lab: Lab) -> None:
+        """Else an attempt could take twice its limit, past the deadline and the half of a lease that nobody watches."""
+        left: list[float | None] = []
+
+        def when(ctx: Context) -> bool:
+            left.append(ctx.remaining())
+            time.sleep(0.3)
+            return True
+
+        def handler(ctx: Context) -> None:
+            left.append(ctx.remaining())
+            time.sleep(0.3)
+
+        w = create_workflow("order").step("a", handler, when=when, timeout=0.4, retries=0)
+        result = lab.engine(clock=SystemClock()).execute(w)
+        assert (result.status, result.error.type if result.error else None) == ("failed", "StepTimeout")
+        before, after = left
+        assert before is not None
+        assert after is not None
+        assert after <= before - 0.3
+
+    @pytest.mark.parametrize("commit", [False, True])
+    def test_knows_how_long_it_may_take(self, commit: bool, lab: Lab) -> None:
+        left: list[float | None] = []
+        w = create_workflow("order")
+        (w.commit if commit else w.step)("a", lab.note("a"), when=lambda ctx: left.append(ctx.remaining()), timeout=5)
+        lab.engine().execute(w)
+        assert left == [5]
 
     def test_is_cut_by_the_steps_time_limit(self, lab: Lab) -> None:
         async def when(ctx: Context) -> bool:

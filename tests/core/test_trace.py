@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from flux_core import (
     EVENT_TYPES,
     Context,
+    DefinitionError,
     FluxConsoleLogger,
     FluxSilentLogger,
     JsonFileTraceSink,
@@ -47,6 +50,15 @@ class TestTheOrderOfEvents:
         assert lab.events.types == [
             "workflow:start", "step:start a", "step:complete a", "step:start b", "step:complete b", "workflow:complete",
         ]  # fmt: skip
+
+    def test_tells_of_a_cancel_once_though_the_owner_meets_it_too(self, lab: Lab) -> None:
+        def cancels(ctx: Context) -> None:
+            engine.cancel(w, ctx.id)
+
+        w = create_workflow("order").step("a", cancels).step("b", lab.note("b"))
+        engine = lab.engine(trace=lab.events)
+        assert engine.execute(w).status == "cancelled"
+        assert lab.events.types.count("workflow:cancel") == 1
 
     def test_of_a_run_with_a_skipped_step(self, lab: Lab) -> None:
         w = create_workflow("order").step("a", lab.note("a"), when=lambda ctx: False)
@@ -218,6 +230,11 @@ class Broken:
 
 
 class TestASinkThatFails:
+    @pytest.mark.parametrize("trace", ["trace.jsonl", [print], [None]])
+    def test_to_be_one_is_refused(self, trace: Any, lab: Lab) -> None:
+        with pytest.raises(DefinitionError, match="is no trace sink: give an object with emit"):
+            lab.engine(trace=trace)
+
     def test_changes_nothing_and_is_counted_and_logged(self, lab: Lab) -> None:
         engine = lab.engine(trace=[Broken(), lab.events])
         result = engine.execute(create_workflow("order").step("a", lab.note("a")))
@@ -278,6 +295,25 @@ class TestALogger:
         lab.clock.advance(1)
         assert lab.engine(logger=BrokenLogger()).recover() == []
 
+    def test_that_lacks_a_level_never_changes_an_outcome(self, lab: Lab) -> None:
+        class Half:
+            def info(self, message: str, **fields: object) -> None:
+                lab.calls.append(message)
+
+        half: Any = Half()
+        w = create_workflow("order").step("a", lambda ctx: wait("go")).step("b", lambda ctx: ctx.log.info("here"))
+        engine = lab.engine(trace=lab.events, logger=half)
+        engine.execute(w, None, "o-1")
+        assert engine.signal(w, "o-1", "go").status == "completed"
+        assert (lab.calls, engine.telemetry.errors) == (["here"], 1)
+
+    def test_takes_the_handlers_field_where_the_kit_has_one_of_that_name(self, lab: Lab) -> None:
+        result = lab.engine().execute(
+            create_workflow("order").step("a", lambda ctx: ctx.log.info("charged", id="ch-1", step=2)), None, "o-1"
+        )
+        assert result.status == "completed"
+        assert lab.log.lines == [("info", "charged", {"workflow": "order", "id": "ch-1", "step": 2, "attempt": 1})]
+
     def test_of_the_console_writes_lines_from_its_level_on(self, capsys: pytest.CaptureFixture[str]) -> None:
         logger = FluxConsoleLogger("warn")
         logger.info("unheard")
@@ -321,6 +357,27 @@ class TestTheJsonFileSink:
         sink.emit({"type": "two"})
         sink.close()
         assert len(path.read_text("utf-8").splitlines()) == 2
+
+    def test_may_be_shared_by_threads(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two first events at once must not both open, and with it empty, the file."""
+        path = tmp_path / "trace.jsonl"
+        sink = JsonFileTraceSink(str(path), reset=True)
+        opened, real = [], sink._open
+
+        def slow() -> Any:
+            opened.append(1)
+            time.sleep(0.05)
+            return real()
+
+        monkeypatch.setattr(sink, "_open", slow)
+        threads = [threading.Thread(target=sink.emit, args=({"type": n},)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sink.close()
+        assert sorted(path.read_text("utf-8").split()) == [f'{{"type":{n}}}' for n in range(4)]
+        assert opened == [1]
 
     def test_opens_nothing_before_the_first_event(self, tmp_path: Path) -> None:
         JsonFileTraceSink(str(tmp_path / "deep" / "trace.jsonl")).close()

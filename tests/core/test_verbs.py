@@ -25,6 +25,7 @@ from flux_core import (
     sleep,
     wait,
 )
+from flux_core.testing import RecordingStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -498,6 +499,20 @@ class TestRecover:
         assert [result.id for result in engine.recover(limit=2)] == ["o-10", "o-20"]
         assert [result.id for result in engine.recover(limit=2)] == ["o-30"]
 
+    @pytest.mark.parametrize("limit", [0, -1, 1.5, True, None])
+    def test_refuses_a_limit_that_is_none(self, limit: Any, lab: Lab) -> None:
+        with pytest.raises(CallerError, match=f"limit of at least 1, not {limit!r}"):
+            lab.engine().recover(limit=limit)
+
+    def test_passes_over_many_that_it_does_not_know_in_few_looks(self, lab: Lab) -> None:
+        nap = create_workflow("unknown").step("nap", lambda ctx: sleep(5))
+        for number in range(200):
+            lab.engine().execute(nap, None, f"u-{number}")
+        lab.clock.advance(10)
+        storage = RecordingStorage(lab.storage)
+        assert lab.engine(storage=storage).recover(limit=1) == []
+        assert len(storage.calls) < 10
+
     def test_passes_over_workflows_it_does_not_know_and_says_so(self, lab: Lab) -> None:
         known = create_workflow("known").step("nap", lambda ctx: sleep(10))
         lab.engine().execute(create_workflow("unknown").step("nap", lambda ctx: sleep(5)), None, "u-1")
@@ -542,6 +557,16 @@ class TestList:
         lab.engine(tenant="acme").execute(w, None, "o-1")
         assert lab.engine().list().items == []
         assert [item.id for item in lab.engine(tenant="acme").list().items] == ["o-1"]
+
+
+class TestCancel:
+    def test_reads_from_the_snapshot_on_like_everybody_else(self, lab: Lab) -> None:
+        w = create_workflow("order").step("a", lambda ctx: "x" * 40_000).step("gate", lambda ctx: wait("go"))
+        lab.engine().execute(w, None, "o-1")
+        assert lab.storage.snapshot(lab.ref("o-1")) is not None
+        storage = RecordingStorage(lab.storage)
+        assert lab.engine(storage=storage).cancel(w, "o-1").status == "cancelled"
+        assert [call for call in storage.calls if str(call) == "read(0)"] == []
 
 
 class TestTwoAtOnce:
