@@ -28,9 +28,6 @@ class Deadline:
         """
         if callable(limit):
             self._remaining = limit
-        elif isinstance(limit, bool) or not isinstance(limit, int | float):
-            message = f"deadline must be the seconds that are left, or a function that tells them; got {limit!r}"
-            raise CallerError(message)
         else:
             whole = getattr(limit, "total_seconds", None)
             duration: Any = limit if whole is None else whole()

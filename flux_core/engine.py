@@ -87,7 +87,7 @@ class FluxEngine:
         if storage is not None and (isinstance(storage, type) or not hasattr(storage, "append")):
             message = f'storage must be a store, such as SQLiteStorage("orders.db") or MemoryStorage(); got {storage!r}'
             raise DefinitionError(message)
-        if logger is not None and not hasattr(logger, "warn"):
+        if logger is not None and not any(hasattr(logger, level) for level in ("debug", "info", "warn", "error")):
             message = f"logger must have debug, info, warn and error, as FluxConsoleLogger() has; got {logger!r}"
             raise DefinitionError(message)
         self.storage: WorkflowStorage = MemoryStorage() if storage is None else storage
@@ -96,9 +96,6 @@ class FluxEngine:
         self.entropy: Entropy = entropy or SystemEntropy()
         self.logger = GuardedLogger(logger or FluxSilentLogger())
         sinks = () if trace is None else (trace,) if hasattr(trace, "emit") else tuple(trace)
-        if any(not hasattr(sink, "emit") for sink in sinks):
-            message = f'trace must be one or several sinks such as JsonFileTraceSink("trace.ndjson"); got {trace!r}'
-            raise DefinitionError(message)
         self.telemetry = Telemetry(sinks, on, self.logger, self.clock)
         if type(default_retries) is not int or default_retries < 0:
             message = f"default_retries must be a whole number from 0 on; got {default_retries!r}"

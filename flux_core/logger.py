@@ -41,8 +41,11 @@ class FluxConsoleLogger:
 
     def _line(self, level: str, message: str, fields: dict[str, object]) -> None:
         if _LEVELS[level] >= self._from:
-            shown = "".join(f" {key}={value}" for key, value in fields.items())
-            sys.stderr.write(f"[flux] {level:5} {message}{shown}\n")
+            sys.stderr.write(f"[flux] {level:5} {message}{_shown(fields)}\n")
+
+
+def _shown(fields: dict[str, object]) -> str:
+    return "".join(f" {key}={value}" for key, value in fields.items())
 
 
 class FluxSilentLogger:
@@ -81,7 +84,10 @@ class GuardedLogger:
 
     def _pass(self, level: str, message: str, fields: dict[str, object]) -> None:
         try:
-            getattr(self._logger, level)(message, **fields)
+            if hasattr(self._logger, "isEnabledFor"):  # the standard library's loggers take no fields
+                getattr(self._logger, "warning" if level == "warn" else level)("%s%s", message, _shown(fields))
+            else:
+                getattr(self._logger, level)(message, **fields)
         except Exception:  # noqa: BLE001 -- a logger never changes an outcome
             self.errors += 1
 

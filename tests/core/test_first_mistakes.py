@@ -91,7 +91,6 @@ class TestAnEngine:
         [
             ({"storage": "orders.db"}, "storage must be a store, such as SQLiteStorage"),
             ({"storage": SQLiteStorage}, "storage must be a store, such as SQLiteStorage"),
-            ({"trace": "trace.ndjson"}, "trace must be one or several sinks such as JsonFileTraceSink"),
             ({"logger": print}, "logger must have debug, info, warn and error"),
             ({"workflows": create_workflow("w")}, "workflows must be a list of workflows"),
         ],

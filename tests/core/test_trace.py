@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -406,3 +407,12 @@ class TestTheJsonFileSink:
         engine = lab.engine(trace=JsonFileTraceSink(str(tmp_path / "file" / "trace.jsonl")))
         assert engine.execute(create_workflow("order").step("a", lab.note("a"))).status == "completed"
         assert engine.telemetry.errors == 4
+
+
+def test_a_logger_of_the_standard_library_gets_the_fields_in_its_lines(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = lab.engine(logger=logging.getLogger("shop"))
+    engine.execute(create_workflow("order").step("a", lambda ctx: ctx.log.warn("low stock", item=7)), None, "o-1")
+    assert caplog.messages == ["low stock workflow=order id=o-1 step=a attempt=1 item=7"]
+    assert engine.telemetry.errors == 0
