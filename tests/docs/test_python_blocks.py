@@ -43,3 +43,13 @@ def test_a_wrong_assertion_in_a_page_is_noticed(
     page.write_text("```python\nassert 1 + 1 == 3\n```\n")
     with pytest.raises(AssertionError):
         run_document(page)
+
+
+def test_the_example_of_the_readme_prints_what_its_comments_say(
+    run_document: Callable[[Path], dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (readme,) = (page for page in documents() if page.name == "README.md" and page.parent.name != "decisions")
+    run_document(readme)
+    assert capsys.readouterr().out.splitlines() == ["suspended", "False", "rolled_back {}"]
+    shown = [line.split("  # ")[1] for line in readme.read_text().splitlines() if line.startswith("print(")]
+    assert [comment.partition(":")[0] for comment in shown] == ["suspended", "False", "rolled_back {}"]
