@@ -175,6 +175,19 @@ def test_an_instance_that_another_run_owns_is_left_to_it_when_patience_ends(flux
     assert (flux.folder / "effects").read_text().split() == ["1"]
 
 
+def test_it_has_the_result_of_an_instance_that_another_run_completes_long_before_its_lease_ends(flux: Flux) -> None:
+    flux.write_app(SLOW.replace("lease=1.0", "lease=600.0"))
+    file = flux.write_lines({"n": 1, "takes": 2.0})
+    command = ("run", "--app", flux.app, "--id-field", "n", file)
+    owner = flux.start(*command)
+    wait_for_lines(flux.folder / "effects", 1)
+    code, out, _ = finished(flux.start(*command, "--patience", "900", "--json"))  # it gives up after a minute
+    assert code == 0
+    assert json.loads(out.splitlines()[0])["status"] == "completed"
+    assert finished(owner)[0] == 0
+    assert (flux.folder / "effects").read_text().split() == ["1"]
+
+
 def test_a_reader_that_goes_away_is_no_traceback(flux: Flux) -> None:
     file = flux.write_lines(*[{"name": f"n{n}"} for n in range(3000)])
     process = flux.start("run", "--app", flux.app, "--json", file)

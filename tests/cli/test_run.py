@@ -136,6 +136,39 @@ def test_an_id_that_is_taken_with_other_input_is_named(flux: Flux) -> None:
     assert "exists already with other input" in done.stdout
 
 
+SLOW_PAIR = """
+import time
+from flux_core import FluxEngine, MemoryStorage, create_workflow
+
+calls = []
+
+def work(ctx):
+    calls.append(ctx.id)
+    time.sleep(0.5)  # long enough that the other lines are taken meanwhile
+    return "done"
+
+engine = FluxEngine(MemoryStorage(), workflows=[create_workflow("pair").step("work", work)])
+"""
+
+
+def test_a_line_whose_id_is_in_flight_in_this_run_waits_for_it_and_has_its_result(flux: Flux) -> None:
+    flux.write_app(SLOW_PAIR)
+    lines = flux.write_lines(*[{"n": 7}] * 3)
+    done = flux.run("--json", "--id-field", "n", "--patience", "0", lines)
+    assert done.exit_code == 0, done.output
+    assert [(row["id"], row["status"]) for row in rows(done)[:-1]] == [("7", "completed")] * 3
+    assert [row["created"] for row in rows(done)[:-1]] == [True, False, False]
+    assert sys.modules[flux.module].calls == ["7"]
+
+
+def test_other_input_under_an_id_that_is_in_flight_in_this_run_is_rejected(flux: Flux) -> None:
+    flux.write_app(SLOW_PAIR)
+    done = flux.run("--id-field", "n", flux.write_lines({"n": 7}, {"n": 7, "m": 1}))
+    assert done.exit_code == 1
+    assert "line 2 rejected 7: " in done.stdout
+    assert "exists already with other input" in done.stdout
+
+
 def test_an_id_that_no_store_takes_is_named(flux: Flux) -> None:
     done = flux.run("--id-field", "n", flux.write_lines({"name": "Ada", "n": "a/b"}))
     assert done.exit_code == 1
