@@ -18,6 +18,11 @@ BROKEN: Final = "error"
 _GOOD = frozenset({"completed", "suspended", "paused"})
 
 
+def lines_told(count: int) -> str:
+    """`1 line`, `2 lines`."""
+    return f"{count} line" if count == 1 else f"{count} lines"
+
+
 class Outcome:
     """One line: its number, its instance if there is one, and how that stands."""
 
