@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
@@ -40,7 +41,7 @@ class Inputs:
                 raise CommandFailed(f"--input is {line.problem}", USAGE)
         elif source != STANDARD_INPUT:
             with self._open() as file:
-                self.total = sum(1 for raw in file if raw.strip())
+                self.total = sum(1 for raw in file if _bare(raw).strip())
 
     def __iter__(self) -> Iterator[Line]:
         """Every line that is not blank; one that is no JSON comes with its problem, and the others follow."""
@@ -49,7 +50,7 @@ class Inputs:
             return
         with self._open() as file:
             for number, raw in enumerate(file, 1):
-                if raw.strip():
+                if _bare(raw).strip():
                     yield _parsed(number, raw)
 
     def _open(self) -> BinaryIO:
@@ -70,16 +71,26 @@ class Inputs:
 
 
 def _parsed(number: int, raw: bytes) -> Line:
+    bare = _bare(raw)
     try:
-        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        text = bare.decode()
     except UnicodeDecodeError as error:
-        return Line(number, None, f"no UTF-8 (byte {error.start + 1}); save it as UTF-8")
+        place = error.start + 1 + raw.index(bare)
+        return Line(number, None, f"no UTF-8 (byte {place}); save it as UTF-8")
     try:
         return Line(number, json.loads(text, parse_constant=_no_constant))
     except json.JSONDecodeError as error:
-        return Line(number, None, f"no JSON ({error.msg}, column {error.colno}){_hint(text)}")
+        # An unterminated string is found at its beginning, everything else that lacks its end behind the last column.
+        early = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+        why = f"the line ends too early: {error.msg}" if early else error.msg
+        return Line(number, None, f"no JSON ({why}, column {error.colno}){_hint(text)}")
     except (ValueError, RecursionError) as error:
         return Line(number, None, f"no JSON that can be kept ({error})")
+
+
+def _bare(raw: bytes) -> bytes:
+    """Without the line's end, and without the byte order mark that joined files have in their middle."""
+    return raw.removeprefix(BOM_UTF8).rstrip(b"\r\n")
 
 
 def _no_constant(word: str) -> NoReturn:

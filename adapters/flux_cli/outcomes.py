@@ -18,6 +18,11 @@ BROKEN: Final = "error"
 _GOOD = frozenset({"completed", "suspended", "paused"})
 
 
+def lines_told(count: int) -> str:
+    """`1 line`, `2 lines`."""
+    return f"{count} line" if count == 1 else f"{count} lines"
+
+
 class Outcome:
     """One line: its number, its instance if there is one, and how that stands."""
 
@@ -25,6 +30,7 @@ class Outcome:
         "created",
         "error",
         "error_type",
+        "goes_on_at",
         "id",
         "number",
         "retries",
@@ -46,6 +52,8 @@ class Outcome:
         self.retries = 0
         """Attempts after the first, over all steps."""
         self.waiting_for: tuple[str, ...] = ()
+        self.goes_on_at: float | None = None
+        """When it can go on by itself, in seconds since the epoch, where this run has left it to that time."""
         self.error: str | None = None
         self.error_type: str | None = None
         self.step: str | None = None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from flux_cli.outcomes import lines_told
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -81,7 +83,7 @@ class PlainLines:
     def __init__(self, console: Console, total: int | None) -> None:
         self._counts: Counter[str] = Counter()
         self._console = console
-        self._of = "" if total is None else f" of {total}"
+        self._total = total
         self._next = monotonic() + _EVERY
 
     def __enter__(self) -> Self:
@@ -98,6 +100,6 @@ class PlainLines:
         if monotonic() >= self._next:
             self._next = monotonic() + _EVERY
             shown = ", ".join(f"{status} {n}" for status, n in self._counts.most_common())
-            self._console.print(
-                f"{self._counts.total()}{self._of} lines: {shown}", markup=False, highlight=False, soft_wrap=True
-            )
+            done = self._counts.total()
+            of = lines_told(done) if self._total is None else f"{done} of {lines_told(self._total)}"
+            self._console.print(f"{of}: {shown}", markup=False, highlight=False, soft_wrap=True)

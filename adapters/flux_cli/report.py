@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import ceil
 from statistics import median
+from time import time
 from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 from rich.text import Text
 
-from flux_cli.outcomes import REJECTED
+from flux_cli.outcomes import REJECTED, lines_told
 from flux_cli.progress import STYLES
 
 if TYPE_CHECKING:
@@ -17,10 +19,16 @@ if TYPE_CHECKING:
     from flux_cli.outcomes import Outcome, Summary
 
 _MOST_PROBLEMS: Final = 10
+_SPARE: Final = 5
+"""Seconds that a recommended patience is longer than what is waited for."""
+_NO_IDS: Final = "the same command would start new ones, because there is no --id-field"
 
 
-def print_report(console: Console, summary: Summary, workflow: str, source: str) -> None:
-    """The table, then up to ten problems, then what can be done about what is not at its end."""
+def print_report(console: Console, summary: Summary, workflow: str, source: str, *, same_ids: bool) -> None:
+    """The table, then up to ten problems, then what can be done about what is not at its end.
+
+    `same_ids`: whether the same command would meet the same instances, as with --id-field.
+    """
     table = Table(title=f"{workflow}: {source}", title_justify="left", show_edge=False, pad_edge=False)
     table.add_column("status")
     for name in ("instances", "started now", "retries", "median s", "longest s"):
@@ -38,8 +46,8 @@ def print_report(console: Console, summary: Summary, workflow: str, source: str)
     if summary.outcomes:
         console.print(table)
     _print_problems(console, [outcome for outcome in summary.outcomes if not outcome.good])
-    _say(console, f"{len(summary.outcomes)} lines in {summary.seconds:.1f} s")
-    for hint in _hints(summary):
+    _say(console, f"{lines_told(len(summary.outcomes))} in {summary.seconds:.1f} s")
+    for hint in _hints(summary, same_ids=same_ids):
         _say(console, hint)
 
 
@@ -56,28 +64,54 @@ def _print_problems(console: Console, bad: list[Outcome]) -> None:
 
 
 def _told(outcome: Outcome) -> str:
-    """A rejection's message says all; a handler's often needs the type beside it (KeyError: 'name')."""
-    return f"{outcome.error}" if outcome.status == REJECTED else f"{outcome.error_type}: {outcome.error}"
+    """A message of ours says all; a handler's often needs the type beside it (KeyError: 'name')."""
+    ours = outcome.status == REJECTED or outcome.error_type == SystemExit.__name__
+    return f"{outcome.error}" if ours else f"{outcome.error_type}: {outcome.error}"
 
 
-def _hints(summary: Summary) -> list[str]:
+def _hints(summary: Summary, *, same_ids: bool) -> list[str]:
     by_status = summary.by_status
+    suspended = by_status.get("suspended", [])
     hints = []
-    waiting = sorted({name for one in by_status.get("suspended", []) for name in one.waiting_for})
+    waiting = sorted({name for one in suspended for name in one.waiting_for})
     if waiting:
         hints.append(
             f"Suspended instances wait for the signal {' or '.join(waiting)}: engine.signal(workflow, id, name)."
         )
-    elif "suspended" in by_status:
-        hints.append("Suspended instances go on at their time: run the same command again then, with the same ids.")
-    if by_status.keys() & {"running", "rolling_back", "pending"}:
+    asleep = [one for one in suspended if not one.waiting_for]
+    if asleep:
+        again = (
+            "run the same command again then, with the same ids"
+            if same_ids
+            else f"then engine.recover() goes on with them; {_NO_IDS}"
+        )
+        hints.append(f"Suspended instances go on at their time{_first(asleep, 'the first', 'is due')}: {again}.")
+    owned = [one for status in ("running", "rolling_back", "pending") for one in by_status.get(status, [])]
+    if owned:
+        again = (
+            "run the same command again to go on with them"
+            if same_ids
+            else f"engine.recover() goes on with them; {_NO_IDS}"
+        )
         hints.append(
-            "Running instances belong to another invocation, or to one that died and whose lease has not ended: "
-            "run the same command again to go on with them."
+            f"Running instances belong to another invocation, or to one that died and whose lease has not ended"
+            f"{_first(owned, 'the first lease', 'ends')}: {again}."
         )
     if "stuck" in by_status:
         hints.append("A stuck instance needs a decision: engine.complete_step, engine.skip_step or engine.retry_step.")
     return hints
+
+
+def _first(left: list[Outcome], what: str, does: str) -> str:
+    """When the first of them can go on, and the patience that waits for the last; nothing if that is not known."""
+    times = [one.goes_on_at for one in left if one.goes_on_at is not None]
+    if not times:
+        return ""
+    now = time()
+    soonest, latest = (max(0, ceil(moment - now)) for moment in (min(times), max(times)))
+    enough = ceil((latest + _SPARE) / 10) * 10
+    waits = "it" if len(left) == 1 else "them all"
+    return f" ({what} {does} in {soonest} s; --patience {enough} waits for {waits})"
 
 
 def _say(console: Console, text: str) -> None:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 _GOES_ON: Final = frozenset({"pending", "running", "rolling_back", "suspended"})
 _OWNED: Final = frozenset({"pending", "running", "rolling_back"})
 _POLL: Final = 0.25
-"""Seconds between two looks at an instance whose lease another invocation keeps extending."""
+"""Seconds before the second look at an instance that another invocation owns; the pauses double from there."""
+
+_LONGEST_POLL: Final = 2.0
+"""Seconds between two looks at most: the owner may be done long before its lease ends."""
 
 GRACE: Final = 5.0
 """Seconds that running lines get to end after Ctrl-C."""
@@ -33,12 +36,13 @@ GRACE: Final = 5.0
 class _Followed:
     """An instance that may go on by itself."""
 
-    __slots__ = ("begun", "first_seen", "outcome")
+    __slots__ = ("begun", "first_seen", "outcome", "pause")
 
     def __init__(self, outcome: Outcome, begun: float) -> None:
         self.outcome = outcome
         self.begun = begun
         self.first_seen = monotonic()
+        self.pause = _POLL
 
 
 class Runner:
@@ -64,6 +68,8 @@ class Runner:
         self._changed = Condition()
         self._backlog: deque[Line] = deque()
         self._timers: list[tuple[float, int, _Followed]] = []
+        self._attached: dict[str, list[Line]] = {}
+        """Each id that is in flight in this run, and the later lines with it: they wait for the first one's end."""
         self._busy = 0
         self._all_read = False
         self._stopped = False
@@ -127,8 +133,11 @@ class Runner:
     def _work(self) -> None:
         while (task := self._take()) is not None:
             try:
-                followed = task if isinstance(task, _Followed) else self._begin(task)
-                self._look_after(followed, again=followed is task)
+                if isinstance(task, _Followed):
+                    self._wake(task.outcome)
+                    self._look_after(task)
+                elif (followed := self._begin(task)) is not None:
+                    self._look_after(followed)
             except BaseException as error:  # noqa: BLE001 -- raised again on the main thread
                 with self._changed:
                     self._fatal = self._fatal or error
@@ -154,29 +163,51 @@ class Runner:
                 self._changed.wait(pause)
             return None
 
-    def _begin(self, line: Line) -> _Followed:
+    def _begin(self, line: Line) -> _Followed | None:
+        """Execute the line; None if it waits for an earlier one with its id."""
         begun = monotonic()
-        if line.problem is not None:
-            return _Followed(Outcome(line.number, None, REJECTED).failed_with("NotJson", line.problem), begun)
         outcome = Outcome(line.number, None, REJECTED)
+        if line.problem is not None:
+            return _Followed(outcome.failed_with("NotJson", line.problem), begun)
         try:
-            outcome.id = self._id_of(line.value)
-            result = self._engine.execute(self._workflow, line.value, outcome.id)
+            id_ = self._id_of(line.value)
         except CallerError as error:
+            return _Followed(outcome.failed_with(type(error).__name__, str(error)), begun)
+        with self._changed:
+            if id_ in self._attached:
+                self._attached[id_].append(line)
+                return None
+            self._attached[id_] = []
+        outcome.id = id_
+        self._advance(outcome, lambda: self._engine.execute(self._workflow, line.value, id_))
+        return _Followed(outcome, begun)
+
+    def _wake(self, outcome: Outcome) -> None:
+        id_ = outcome.id
+        assert id_ is not None  # noqa: S101 -- only an instance is followed
+        self._advance(outcome, lambda: self._engine.wake(self._workflow, id_))
+
+    def _advance(self, outcome: Outcome, call: Callable[[], FluxResult]) -> None:
+        """Put down how the instance stands after `call`; one line's error is that line's outcome."""
+        try:
+            outcome.stands(call())
+        except CallerError as error:
+            outcome.status = REJECTED
             outcome.failed_with(type(error).__name__, str(error))
         except StorageUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 -- one line's error is that line's outcome
+        except SystemExit as left:
+            # Taken for what it says it would end the whole run, in silence and with the handler's exit code.
+            outcome.status = BROKEN
+            code = "" if left.code is None else repr(left.code)
+            outcome.failed_with("SystemExit", f"the handler called sys.exit({code}); raise an exception instead")
+        except Exception as error:  # noqa: BLE001 -- see above
             outcome.status = BROKEN
             outcome.failed_with(type(error).__name__, str(error))
-        else:
-            outcome.id = result.id
-            outcome.stands(result)
-        return _Followed(outcome, begun)
 
-    def _id_of(self, value: object) -> str | None:
+    def _id_of(self, value: object) -> str:
         if self._id_field is None:
-            return None
+            return self._engine.entropy.token()
         found = value.get(self._id_field) if isinstance(value, dict) else None
         if isinstance(found, str) or (isinstance(found, int) and not isinstance(found, bool)):
             return str(found)
@@ -184,20 +215,25 @@ class Runner:
             f"it has no field {self._id_field!r} with a text or whole number, which --id-field makes the instance's id"
         )
 
-    def _look_after(self, followed: _Followed, *, again: bool) -> None:
-        outcome = followed.outcome
-        if again and outcome.id is not None:
-            result: FluxResult = self._engine.wake(self._workflow, outcome.id)
-            outcome.stands(result)
+    def _look_after(self, followed: _Followed) -> None:
         due = self._goes_on_at(followed)
         with self._changed:
             if due is None:
-                outcome.seconds = monotonic() - followed.begun
-                self.summary.outcomes.append(outcome)
-                self._settled(outcome)
+                self._settle(followed)
             else:
                 self._serial += 1
                 heappush(self._timers, (due, self._serial, followed))
+
+    def _settle(self, followed: _Followed) -> None:
+        outcome = followed.outcome
+        if outcome.id is not None:
+            # They come next, one after the other: the instance there is answers them, or refuses another input.
+            self._backlog.extendleft(reversed(self._attached.pop(outcome.id)))
+        if outcome.status == REJECTED and self._id_field is None:
+            outcome.id = None  # a name that nothing was started under
+        outcome.seconds = monotonic() - followed.begun
+        self.summary.outcomes.append(outcome)
+        self._settled(outcome)
 
     def _goes_on_at(self, followed: _Followed) -> float | None:
         """When to wake the instance, in seconds since the epoch; None if nothing comes of it within `patience`."""
@@ -205,9 +241,16 @@ class Runner:
         if outcome.status not in _GOES_ON or outcome.id is None:
             return None
         header = self._engine.storage.header(InstanceRef(self._engine.tenant, self._workflow, outcome.id))
-        if header is None or header.due is None:
-            return None
+        due = None if header is None or header.due is None else header.due / 1000
+        outcome.goes_on_at = due
         now = time()
-        due = max(header.due / 1000, now + _POLL)
-        waited = monotonic() - followed.first_seen if outcome.status in _OWNED else 0.0
-        return due if due - now + waited <= self._patience else None
+        if outcome.status in _OWNED:
+            # Its owner may be done any moment (no `due` says that it is), or dead and its lease over at `due`.
+            again = max(now + _POLL, min(due or now, now + followed.pause))
+            followed.pause = min(2 * followed.pause, _LONGEST_POLL)
+            waited = monotonic() - followed.first_seen
+            return again if again - now + waited <= self._patience else None
+        if due is None:
+            return None
+        due = max(due, now + _POLL)
+        return due if due - now <= self._patience else None

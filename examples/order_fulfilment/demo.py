@@ -6,6 +6,7 @@ It narrates. The orders run in worker processes (`worker`), the judgement is in 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import shlex
@@ -14,7 +15,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -26,7 +27,7 @@ from examples.order_fulfilment.proof import prove
 from examples.order_fulfilment.screen import Show, table
 from examples.order_fulfilment.worker import Worker, WorkerFailed
 from flux_cli.apps import load_engine
-from flux_cli.exits import CommandFailed
+from flux_cli.exits import UNUSABLE, CommandFailed
 from flux_cli.progress import STYLES
 from flux_core import UnknownInstance
 
@@ -89,6 +90,20 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _alone_in(home: Path) -> TextIO:
+    """Held until this process ends, however it ends: two demos in one folder would spoil each other's proof."""
+    lock = (home / "demo.lock").open("w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CommandFailed(
+            f"another demo is running in {_short(str(home))}; wait for it, or use another folder: "
+            f'make demo ARGS="--home OTHER"',
+            UNUSABLE,
+        ) from None
+    return lock
+
+
 class Demo:
     """One run of the demo."""
 
@@ -100,6 +115,7 @@ class Demo:
         self._home: Path = options.home.resolve()
         self._journal = self._home / "journal.jsonl"
         self._home.mkdir(parents=True, exist_ok=True)
+        self._lock = _alone_in(self._home)
         for pattern in _LEFT_BEHIND:
             for path in self._home.glob(pattern):
                 path.unlink()

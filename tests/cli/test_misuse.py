@@ -43,7 +43,9 @@ def test_too_many_files(flux: Flux) -> None:
 
 
 def test_a_document_and_a_file(flux: Flux) -> None:
-    refused(flux.run("greeting", "in.jsonl", "--input", "{}"), 2, "takes the place of the input file")
+    for words in (("greeting", "in.jsonl"), ("in.jsonl",), ("greeting", "-"), ("-",)):
+        done = flux.run(*words, "--input", "{}")
+        refused(done, 2, f"--input and an input file ({words[-1]!r}) exclude each other; give one of them")
 
 
 def test_a_document_that_is_no_json(flux: Flux) -> None:

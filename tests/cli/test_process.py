@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +19,9 @@ import flux_cli.main
 import flux_core
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cli.conftest import Flux
+
+FULL = Path("/dev/full")
 
 SLOW = """
 import os, time
@@ -171,8 +173,34 @@ def test_an_instance_that_another_run_owns_is_left_to_it_when_patience_ends(flux
     assert code == 1
     assert "running" in out
     assert "belong to another invocation" in out
+    assert re.search(r"the first lease ends in [01] s; --patience 10 waits for it", out), out
     assert finished(owner)[0] == 0
     assert (flux.folder / "effects").read_text().split() == ["1"]
+
+
+def test_it_has_the_result_of_an_instance_that_another_run_completes_long_before_its_lease_ends(flux: Flux) -> None:
+    flux.write_app(SLOW.replace("lease=1.0", "lease=600.0"))
+    file = flux.write_lines({"n": 1, "takes": 2.0})
+    command = ("run", "--app", flux.app, "--id-field", "n", file)
+    owner = flux.start(*command)
+    wait_for_lines(flux.folder / "effects", 1)
+    code, out, _ = finished(flux.start(*command, "--patience", "900", "--json"))  # it gives up after a minute
+    assert code == 0
+    assert json.loads(out.splitlines()[0])["status"] == "completed"
+    assert finished(owner)[0] == 0
+    assert (flux.folder / "effects").read_text().split() == ["1"]
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a file that is always full")
+@pytest.mark.parametrize("option", ["--json", "--no-progress"])
+def test_an_output_that_is_full_is_one_sentence(flux: Flux, option: str) -> None:
+    with FULL.open("w") as full:
+        file = flux.write_lines({"name": "Ada"}, {"name": "Bo"})
+        code, _, err = finished(flux.start("run", "--app", flux.app, option, file, stdout=full))
+    assert code == 3
+    told = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert len(told) == 1
+    assert told[0].startswith("flux: the results cannot be written to standard output: No space left on device; ")
 
 
 def test_a_reader_that_goes_away_is_no_traceback(flux: Flux) -> None:

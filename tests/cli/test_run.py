@@ -57,6 +57,27 @@ def test_more_than_ten_problems_are_counted_not_listed(flux: Flux) -> None:
     assert "and 2 more; --json lists them all" in done.stdout
 
 
+def test_a_handler_that_exits_is_its_line_s_error_and_the_others_run(flux: Flux) -> None:
+    flux.write_app(
+        """
+        import sys
+        from flux_core import FluxEngine, MemoryStorage, create_workflow
+
+        def work(ctx):
+            if "leave" in ctx.input:
+                sys.exit(ctx.input["leave"])
+
+        engine = FluxEngine(MemoryStorage(), workflows=[create_workflow("w").step("work", work)])
+        """
+    )
+    lines = flux.write_lines({"n": "a"}, {"n": "b", "leave": 7}, {"n": "c"}, {"n": "d", "leave": None})
+    done = flux.run("--id-field", "n", lines)
+    assert done.exit_code == 1
+    assert "line 2 error b: the handler called sys.exit(7); raise an exception instead" in done.stdout
+    assert "line 4 error d: the handler called sys.exit(); raise an exception instead" in done.stdout
+    assert "4 lines in" in done.stdout
+
+
 # --- bad lines --------------------------------------------------------------------------------------------
 
 
@@ -65,7 +86,9 @@ def test_more_than_ten_problems_are_counted_not_listed(flux: Flux) -> None:
     [
         ("not json", "no JSON (Expecting value, column 1)"),
         ('{"name": NaN}', "NaN is no number of JSON"),
-        ('["name"', "no JSON ("),
+        ('["name"', "no JSON (the line ends too early: Expecting ',' delimiter, column 8)"),
+        ('{"name": "Ad', "no JSON (the line ends too early: Unterminated string starting at, column 10)"),
+        ('{"name": }', "no JSON (Expecting value, column 10)"),
         ("{", "one document over several lines"),
         ('{"nom": "Ada"}', "a greeting needs a name"),
     ],
@@ -90,6 +113,22 @@ def test_blank_lines_and_a_byte_order_mark_are_no_lines(flux: Flux) -> None:
     done = flux.run("--json", "in.jsonl")
     assert done.exit_code == 0
     assert sorted(row["line"] for row in rows(done)[:-1]) == [1, 4]
+
+
+def test_a_byte_order_mark_inside_joined_files_is_no_part_of_its_line(flux: Flux) -> None:
+    (flux.folder / "in.jsonl").write_bytes(b'{"name": "Ada"}\r\n\xef\xbb\xbf{"name": "Bo"}\r\n\xef\xbb\xbf\r\n')
+    done = flux.run("--json", "in.jsonl")
+    assert done.exit_code == 0
+    assert sorted(row["line"] for row in rows(done)[:-1]) == [1, 2]
+
+
+def test_the_byte_that_is_no_utf8_is_counted_from_the_beginning_of_the_line(flux: Flux) -> None:
+    (flux.folder / "in.jsonl").write_bytes(b'\xef\xbb\xbf{"name": "\xff"}\n')
+    assert "line 1 rejected: no UTF-8 (byte 14)" in flux.run("in.jsonl").stdout
+
+
+def test_one_line_is_told_in_the_singular(flux: Flux) -> None:
+    assert "1 line in" in flux.run(flux.write_lines({"name": "Ada"})).stdout
 
 
 def test_an_empty_file_is_nothing_to_do(flux: Flux) -> None:
@@ -131,6 +170,39 @@ def test_a_line_without_the_id_field_is_named(flux: Flux, line: object) -> None:
 def test_an_id_that_is_taken_with_other_input_is_named(flux: Flux) -> None:
     lines = flux.write_lines({"name": "Ada", "n": 7}, {"name": "Bo", "n": 7})
     done = flux.run("--concurrency", "1", "--id-field", "n", lines)
+    assert done.exit_code == 1
+    assert "line 2 rejected 7: " in done.stdout
+    assert "exists already with other input" in done.stdout
+
+
+SLOW_PAIR = """
+import time
+from flux_core import FluxEngine, MemoryStorage, create_workflow
+
+calls = []
+
+def work(ctx):
+    calls.append(ctx.id)
+    time.sleep(0.5)  # long enough that the other lines are taken meanwhile
+    return "done"
+
+engine = FluxEngine(MemoryStorage(), workflows=[create_workflow("pair").step("work", work)])
+"""
+
+
+def test_a_line_whose_id_is_in_flight_in_this_run_waits_for_it_and_has_its_result(flux: Flux) -> None:
+    flux.write_app(SLOW_PAIR)
+    lines = flux.write_lines(*[{"n": 7}] * 3)
+    done = flux.run("--json", "--id-field", "n", "--patience", "0", lines)
+    assert done.exit_code == 0, done.output
+    assert [(row["id"], row["status"]) for row in rows(done)[:-1]] == [("7", "completed")] * 3
+    assert [row["created"] for row in rows(done)[:-1]] == [True, False, False]
+    assert sys.modules[flux.module].calls == ["7"]
+
+
+def test_other_input_under_an_id_that_is_in_flight_in_this_run_is_rejected(flux: Flux) -> None:
+    flux.write_app(SLOW_PAIR)
+    done = flux.run("--id-field", "n", flux.write_lines({"n": 7}, {"n": 7, "m": 1}))
     assert done.exit_code == 1
     assert "line 2 rejected 7: " in done.stdout
     assert "exists already with other input" in done.stdout
@@ -178,9 +250,16 @@ def test_without_patience_it_leaves_them_and_says_how_to_go_on(flux: Flux) -> No
     file = flux.write_lines({"name": "sleepy"})
     done = flux.run("--patience", "0", "--id-field", "name", file)
     assert done.exit_code == 0
-    assert "run the same command again" in done.stdout
+    assert "go on at their time (the first is due in 1 s; --patience 10 waits for it)" in done.stdout
+    assert "run the same command again then, with the same ids" in done.stdout
     again = flux.run("--json", "--id-field", "name", file)
     assert rows(again)[0]["status"] == "completed"
+
+
+def test_without_ids_it_does_not_recommend_the_same_command_to_go_on(flux: Flux) -> None:
+    done = flux.run("--patience", "0", flux.write_lines({"name": "sleepy"}))
+    assert "then engine.recover() goes on with them; the same command would start new ones" in done.stdout
+    assert "same ids" not in done.stdout
 
 
 # --- for machines -----------------------------------------------------------------------------------------

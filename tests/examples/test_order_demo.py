@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -85,6 +86,20 @@ def test_a_worker_that_cannot_start_ends_the_demo_with_what_it_said(tmp_path: Pa
     assert done.returncode == 3
     assert "no module 'no'" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_second_demo_in_the_same_folder_is_refused_and_touches_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    home.mkdir()
+    (home / "journal.jsonl").write_text("the first one's")
+    with (home / "demo.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = demo(home, "--orders", "1")
+    assert done.returncode == 3
+    assert f"another demo is running in {home.name}; wait for it, or use another folder: " in done.stdout
+    assert 'make demo ARGS="--home OTHER"' in " ".join(done.stdout.split())
+    assert (home / "journal.jsonl").read_text() == "the first one's"
+    assert done.stderr == ""
 
 
 def test_a_fraction_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -13,14 +15,19 @@ from rich.console import Console
 from flux_cli.apps import load_engine, workflow_name
 from flux_cli.exits import INTERRUPTED, SOME_FAILED, UNUSABLE, USAGE, CommandFailed
 from flux_cli.lines import STANDARD_INPUT, Inputs
+from flux_cli.outcomes import lines_told
 from flux_cli.progress import Bar, PlainLines, Watch
 from flux_cli.report import print_report
 from flux_cli.runner import Runner
 from flux_core import CorruptRecord, StorageUnavailable
 
 if TYPE_CHECKING:
-    from flux_cli.outcomes import Outcome, Summary
+    from collections.abc import Iterator
+
+    from flux_cli.outcomes import Outcome
     from flux_core import FluxEngine
+
+_SUFFIXES: Final = frozenset({".json", ".jsonl", ".ndjson"})
 
 
 def run(
@@ -105,21 +112,26 @@ def run(
     except KeyboardInterrupt:
         _interrupted(runner, err, id_field)
     except BrokenPipeError:
-        # Whoever read our output has gone. Python would complain at exit when it flushes what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read it has gone
         raise typer.Exit(SOME_FAILED) from None
     except StorageUnavailable as error:
-        raise CommandFailed(
-            f"{error} {len(runner.summary.outcomes)} lines are done; then run the same command again", UNUSABLE
-        ) from error
-    _finish(summary, out, workflow, inputs.name, as_json=as_json)
+        raise CommandFailed(f"{error} {_done(runner)}; then run the same command again", UNUSABLE) from error
+    if as_json:
+        _emit(summary.as_json(summary.exit_code))
+    else:
+        with _written():
+            print_report(out, summary, workflow, inputs.name, same_ids=id_field is not None)
+    raise typer.Exit(summary.exit_code)
 
 
 def _words(words: list[str], document: str | None) -> tuple[str | None, str | None]:
     """The workflow and the source of the inputs, as far as they are given."""
     if document is not None:
-        if len(words) > 1:
-            raise CommandFailed("--input takes the place of the input file; give one of them", USAGE)
+        file = next((word for word in words if word == STANDARD_INPUT or Path(word).suffix in _SUFFIXES), None)
+        if len(words) > 1 or file is not None:
+            raise CommandFailed(
+                f"--input and an input file ({file or words[-1]!r}) exclude each other; give one of them", USAGE
+            )
         return (words[0] if words else None), None
     if not words:
         raise CommandFailed(
@@ -140,27 +152,51 @@ def _check_store(engine: FluxEngine) -> None:
 
 
 def _emit(line: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    with _written():
+        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
 
 
-def _finish(summary: Summary, out: Console, workflow: str, source: str, *, as_json: bool) -> NoReturn:
-    if as_json:
-        _emit(summary.as_json(summary.exit_code))
-    else:
-        print_report(out, summary, workflow, source)
-    raise typer.Exit(summary.exit_code)
+@contextmanager
+def _written() -> Iterator[None]:
+    """What is written within either gets out, or ends the command with a sentence."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        raise CommandFailed(
+            f"the results cannot be written to standard output: {error.strerror}; the instances keep what they have "
+            f"recorded: make room, then look at them with engine.list, or run the same command again if it has an "
+            f"--id-field",
+            UNUSABLE,
+        ) from error
+
+
+def _drop_output() -> None:
+    """Python would complain at exit when it flushes what is left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _done(runner: Runner) -> str:
+    done = len(runner.summary.outcomes)
+    return f"{lines_told(done)} {'is' if done == 1 else 'are'} done"
 
 
 def _interrupted(runner: Runner, err: Console, id_field: str | None) -> NoReturn:
-    done, left = len(runner.summary.outcomes), runner.unfinished
+    left = runner.unfinished
     again = (
         "run the same command again to go on"
         if id_field is not None
         else "without --id-field the same command would start the lines that are done once more"
     )
-    under_way = f"{left} were under way and keep what they have recorded" if left else "none was under way"
-    _note(err, f"interrupted: {done} lines are done, {under_way}; {again}")
+    under_way = (
+        f"{left} {'was' if left == 1 else 'were'} under way and keep{'s' if left == 1 else ''} what was recorded"
+        if left
+        else "none was under way"
+    )
+    _note(err, f"interrupted: {_done(runner)}, {under_way}; {again}")
     raise typer.Exit(INTERRUPTED)
 
 
