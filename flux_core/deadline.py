@@ -7,8 +7,7 @@ from flux_core.errors import CallerError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
-    from typing import Any, Final
+    from typing import Final
 
     from flux_core.ports import Clock
 
@@ -21,22 +20,12 @@ class Deadline:
 
     __slots__ = ("_remaining", "margin")
 
-    def __init__(self, limit: float | timedelta | Callable[[], float], clock: Clock) -> None:
-        """`limit`: seconds or `timedelta` from now on, or a function that tells the seconds left.
-
-        A limit that has passed already is fine: nothing is begun. `CallerError` for what is no duration.
-        """
+    def __init__(self, limit: float | Callable[[], float], clock: Clock) -> None:
+        """`limit`: seconds from now on, or a function that tells the seconds left (Lambda's context has one)."""
         if callable(limit):
             self._remaining = limit
         else:
-            whole = getattr(limit, "total_seconds", None)
-            duration: Any = limit if whole is None else whole()
-            if type(duration) not in {int, float}:
-                message = (
-                    f"deadline must be seconds, a timedelta, or a function that tells the seconds left; got {limit!r}"
-                )
-                raise CallerError(message)
-            end = clock.monotonic() + duration
+            end = clock.monotonic() + limit
             self._remaining = lambda: end - clock.monotonic()
         self.margin = min(MARGIN, self._remaining() / 10)
 

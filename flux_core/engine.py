@@ -532,7 +532,15 @@ class FluxEngine:
             raise Conflict(message)
 
     def _deadline(self, limit: DeadlineLike | None) -> Deadline | None:
-        return None if limit is None else Deadline(limit, self.clock)
+        """One that has passed already is fine: nothing is begun. `CallerError` for what is no duration."""
+        if limit is None:
+            return None
+        whole = getattr(limit, "total_seconds", None)
+        left: Any = limit if whole is None else whole()
+        if not callable(left) and type(left) not in {int, float}:
+            message = f"deadline must be seconds, a timedelta, or a function that tells the seconds left; got {limit!r}"
+            raise CallerError(message)
+        return Deadline(left, self.clock)
 
     def _ticked(
         self,

@@ -94,6 +94,9 @@ def parse(text: str) -> Any:
     except StopIteration as stop:
         message = f"no JSON value at character {stop.value}"
         raise ValueError(message) from None
+    except SystemError as error:  # before 3.13 the C code cannot raise json's own error unless json was imported
+        message = "it is cut off or damaged"
+        raise ValueError(message) from error
     if end != len(bare):
         message = f"something follows the JSON value at character {end}"
         raise ValueError(message)

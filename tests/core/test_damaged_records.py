@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,3 +95,24 @@ def test_what_is_no_record_is_refused_naming_its_key(raw: bytes, seq: int) -> No
         store.append(REF, number, raw if number == seq else record)
     with pytest.raises(CorruptRecord, match=f"record {seq} of default/w/1"):
         FluxEngine(store, workflows=[WORKFLOW]).get(WORKFLOW, "1")
+
+
+def test_a_record_that_was_cut_off_is_refused_by_a_process_that_never_imported_json() -> None:
+    """Before 3.13 the C scanner ends in SystemError there, whatever it wanted to say."""
+    script = f"""
+        import sys
+        from flux_core import CorruptRecord, InstanceRef
+        from flux_core.codec import decode_record
+
+        assert "json" not in sys.modules
+        raw = {LOG[1]!r}
+        for end in range(len(raw)):
+            try:
+                decode_record(raw[:end], InstanceRef("default", "w", "1"), 1)
+            except CorruptRecord as error:
+                assert "record 1" in str(error)
+        """
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-S", "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -13,7 +13,6 @@ import pytest
 from flux_core import (
     EVENT_TYPES,
     Context,
-    DefinitionError,
     FluxConsoleLogger,
     FluxSilentLogger,
     JsonFileTraceSink,
@@ -231,11 +230,6 @@ class Broken:
 
 
 class TestASinkThatFails:
-    @pytest.mark.parametrize("trace", ["trace.jsonl", [print], [None]])
-    def test_to_be_one_is_refused(self, trace: Any, lab: Lab) -> None:
-        with pytest.raises(DefinitionError, match="is no trace sink: give an object with emit"):
-            lab.engine(trace=trace)
-
     def test_changes_nothing_and_is_counted_and_logged(self, lab: Lab) -> None:
         engine = lab.engine(trace=[Broken(), lab.events])
         result = engine.execute(create_workflow("order").step("a", lab.note("a")))
@@ -300,6 +294,8 @@ class TestALogger:
         class Half:
             def info(self, message: str, **fields: object) -> None:
                 lab.calls.append(message)
+
+            warn = info
 
         half: Any = Half()
         w = create_workflow("order").step("a", lambda ctx: wait("go")).step("b", lambda ctx: ctx.log.info("here"))
