@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from flux_core.errors import CallerError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
