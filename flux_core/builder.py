@@ -84,6 +84,9 @@ class WorkflowBuilder:
     def data(self, model: type) -> WorkflowBuilder:
         """The type of `ctx.data`, so that its values may be of the model's own registered types."""
         self._open("data")
+        if not isinstance(model, type):
+            message = f"workflow {self.name!r}: .data(...) takes a class, such as a TypedDict or a model; got {model!r}"
+            raise DefinitionError(message)
         self._types = (*self._types, model)
         return self
 

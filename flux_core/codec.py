@@ -239,8 +239,8 @@ def _tree(raw: bytes, ref: InstanceRef, where: str) -> dict[str, Any]:
 def corrupt(ref: InstanceRef, where: str, what: str) -> CorruptRecord:
     """The error for what is stored at `where` of an instance and cannot be read because of `what`."""
     return CorruptRecord(
-        f"{where} of {ref.tenant}/{ref.workflow}/{ref.id} cannot be read: {what}; restore it from a backup or "
-        f"remove the instance. Nothing was changed."
+        f"{where} of {ref.tenant}/{ref.workflow}/{ref.id} cannot be read: {what}; restore the record from a "
+        f"backup of the store, which this kit never does by itself. Nothing was changed."
     )
 
 

@@ -27,7 +27,7 @@ from flux_core.keys import content_hash, mail_id
 from flux_core.load import Loaded, load, load_log, unknown_instance
 from flux_core.logger import FluxSilentLogger, GuardedLogger
 from flux_core.loop import EngineLoop
-from flux_core.machine import check_verb, decide, evolve, takeover_at, timer
+from flux_core.machine import check_verb, decide, evolve, failed_step, is_due
 from flux_core.machine.verbs import ALLOWED, NO_OP
 from flux_core.machine.waiting import mail_key
 from flux_core.memory import MemoryStorage
@@ -236,7 +236,7 @@ class FluxEngine:
         def request(state: WorkflowState, log: _Log) -> Event | None:
             if check_verb("resume", state) != ALLOWED:
                 return None  # somebody else has resumed it meanwhile
-            return RetryRequested(target or _failed_step(state), log(), force=False)
+            return RetryRequested(target or failed_step(state), log(), force=False)
 
         return self._control(definition, id, request, deadline)
 
@@ -467,7 +467,8 @@ class FluxEngine:
         definition.step(step)
 
         def request(state: WorkflowState, log: _Log) -> Event:
-            check_verb("complete_step" if how == s.COMPLETED else "skip_step", state)
+            verb = "complete_step" if how == s.COMPLETED else "skip_step"
+            check_verb(verb, state, step=step)
             return StepResolved(step, how, output, who, why, log())
 
         return self._control(definition, id_, request, deadline)
@@ -553,7 +554,7 @@ class FluxEngine:
         always: bool = True,
     ) -> FluxResult:
         state = loaded.state
-        if always or _is_due(state, self.clock.now()):
+        if always or is_due(state, self.clock.now()):
             state = self._loop.tick(ref, definition, loaded, end)
         return FluxResult(state, self.clock.monotonic() - begun)
 
@@ -572,16 +573,6 @@ class FluxEngine:
         return FluxResult(state, self.clock.monotonic() - begun)
 
 
-def _is_due(state: WorkflowState, now: int) -> bool:
-    """Whether a tick would find something to do."""
-    if state.terminal or state.status == s.STUCK:
-        return False
-    if state.owned:
-        return now >= takeover_at(state)
-    due = timer(state)
-    return state.status != s.SUSPENDED or (due is not None and due <= now)
-
-
 def _step_name(definition: WorkflowDefinition, step: str | int | None) -> str | None:
     """A step given by name or 0-based place; `UnknownStep` if there is none."""
     if isinstance(step, int):
@@ -590,10 +581,3 @@ def _step_name(definition: WorkflowDefinition, step: str | int | None) -> str | 
             raise UnknownStep(message)
         return definition.steps[step].name
     return None if step is None else definition.step(step).name
-
-
-def _failed_step(state: WorkflowState) -> str:
-    """Where a failed instance goes on: its failed step, or the first that is not done."""
-    if state.failure is not None and state.failure.step is not None:
-        return state.failure.step
-    return state.names[min(state.cursor, len(state.names) - 1)]

@@ -35,7 +35,7 @@ class WokenUp:
 class StepSucceeded:
     """A handler (or, with `undo`, a compensator) returned."""
 
-    __slots__ = ("attempt", "delta", "directive", "output", "output_text", "path", "run_ms", "undo")
+    __slots__ = ("attempt", "commit", "delta", "directive", "output", "output_text", "path", "run_ms", "undo")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class StepSucceeded:
         directive: Directive | None = None,
         *,
         undo: bool = False,
+        commit: bool = False,
     ) -> None:
         self.path = path
         self.attempt = attempt
@@ -57,6 +58,8 @@ class StepSucceeded:
         self.delta = delta
         self.directive = directive
         self.undo = undo
+        self.commit = commit
+        """With a directive: the effect has been made although the step goes on waiting."""
 
 
 class StepFailed:

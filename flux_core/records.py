@@ -9,8 +9,8 @@ start       `ver` version, `fp` fingerprint, `names` step names, `in` input, `ih
 claim       `l` lease ms, `dl` when the platform ends the invocation (ms since the epoch), if known
 renew       -
 step        `p` path, `a` attempt, `ms` duration, `o` output, `set`/`del` data delta; `w` [signals, due, default] if
-            the handler returned a directive; `e` error if the attempts have ended, with `rb` if there is something
-            to undo; `h` if kept by a retry
+            the handler returned a directive, with `c` if it was a commit's, whose effect is made; `e` error if the
+            attempts have ended, with `rb` if there is something to undo; `h` if kept by a retry
 skipped     `p`, `ms`, `h` if kept by a retry
 intent      `p`, `a`, `undo` for a compensation, `u` if an earlier attempt's outcome is unknown
 comp        `p`, `a`, `ms`, `set`/`del`; `e` if the compensation failed

@@ -122,7 +122,9 @@ class Attempts:
                 self._check_input(step)
         except Exception as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
             return self._failure(action, self._since(begun), error, ctx)
-        return StepSucceeded(step.path, action.attempt, run_ms, output, output_text, delta, directive, undo=undo)
+        return StepSucceeded(
+            step.path, action.attempt, run_ms, output, output_text, delta, directive, undo=undo, commit=step.commit
+        )
 
     def evaluate(self, action: EvaluateCondition) -> ConditionHeld | StepSkipped | StepFailed:
         """A commit's condition, before its intent."""

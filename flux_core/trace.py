@@ -151,7 +151,7 @@ class Telemetry:
         event.update(fields)
         for sink in self.sinks:
             try:
-                sink.emit(event)
+                sink.emit(dict(event))
             except Exception as error:  # noqa: BLE001 -- a sink never changes an outcome
                 self._failed("trace sink", error)
 

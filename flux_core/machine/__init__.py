@@ -10,9 +10,10 @@ folds them with `evolve`, and only then carries out the action. Rule 3: after an
 
 from flux_core.machine.decision import decide
 from flux_core.machine.evolution import evolve, fold
+from flux_core.machine.rewind import failed_step
 from flux_core.machine.verbs import VERBS, check_verb
 from flux_core.machine.waiting import MOST_SIGNALS
-from flux_core.machine.waking import MOST_DEATHS, may_start, renewal, start, takeover_at, timer
+from flux_core.machine.waking import MOST_DEATHS, is_due, may_start, renewal, start, takeover_at, timer
 
 __all__ = [
     "MOST_DEATHS",
@@ -21,7 +22,9 @@ __all__ = [
     "check_verb",
     "decide",
     "evolve",
+    "failed_step",
     "fold",
+    "is_due",
     "may_start",
     "renewal",
     "start",

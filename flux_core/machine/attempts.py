@@ -70,6 +70,8 @@ def _success(state: WorkflowState, event: StepSucceeded, body: dict[str, Any], n
     if directive is not None:
         default = None if directive.on_timeout is FAIL else [directive.on_timeout]
         body["w"] = [list(directive.signals), directive.due(now), default]
+        if event.commit:
+            body["c"] = 1
     return Record(r.STEP, state.epoch, now, body)
 
 

@@ -95,6 +95,8 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         step.status = s.SUSPENDED
         step.waiting_for = tuple(signals)
         state.waits[path] = OpenWait(step.waiting_for, due, default)
+        if "c" in body:
+            state.completed[path] = None
     else:
         _complete(state, step, at, body.get("o"))
         if state.kept:

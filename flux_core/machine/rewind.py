@@ -47,7 +47,8 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
         others = any(
             other.status == s.COMPENSATION_FAILED for other in state.steps.values() if other is not step
         )  # fmt: skip
-        body["s"] = s.ROLLED_BACK if event.how == s.COMPLETED and not others else s.FAILED
+        undone = event.how == s.COMPLETED and not others
+        body["s"] = s.CANCELLED if state.status == s.CANCELLED else s.ROLLED_BACK if undone else s.FAILED
         return body, body["s"]
     if event.output is not None:
         body["o"] = event.output
@@ -68,6 +69,13 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
         )
         raise Refused(message)
     return body, s.ROLLING_BACK if state.undoing else s.RUNNING
+
+
+def failed_step(state: WorkflowState) -> str:
+    """Where a failed instance goes on: its failed step, or the first that is not done."""
+    if state.failure is not None and state.failure.step is not None:
+        return state.failure.step
+    return state.names[min(state.cursor, len(state.names) - 1)]
 
 
 def _fits(workflow: WorkflowDefinition, state: WorkflowState, verb: str) -> None:

@@ -55,9 +55,15 @@ _INSTEAD = {
 }
 
 
-def check_verb(verb: str, state: WorkflowState, *, force: bool = False) -> str:
-    """The table's cell for `verb` in the instance's status; `Refused`, saying what to do, if it forbids the verb."""
+def check_verb(verb: str, state: WorkflowState, *, force: bool = False, step: str | None = None) -> str:
+    """The table's cell for `verb` in the instance's status; `Refused`, saying what to do, if it forbids the verb.
+
+    A failed compensation of `step` may be settled in whatever status the instance has ended (PROTOCOL rule 17).
+    """
     cell = VERBS[verb][state.status]
+    execution = state.steps.get(step) if step is not None and state.terminal else None
+    if execution is not None and execution.status == s.COMPENSATION_FAILED:
+        return ALLOWED
     if cell is REFUSED or (cell is FORCED and not force):
         hint = "; pass force=True if you mean it all the same" if cell is FORCED else ""
         message = f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: {_INSTEAD[state.status]}{hint}"

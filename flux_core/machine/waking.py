@@ -55,6 +55,16 @@ def timer(state: WorkflowState) -> int | None:
     return min(times, default=None)
 
 
+def is_due(state: WorkflowState, now: int) -> bool:
+    """Whether a tick would find something to do."""
+    if state.terminal or state.status == s.STUCK:
+        return False
+    if state.owned:
+        return now >= takeover_at(state)
+    due = timer(state)
+    return state.status != s.SUSPENDED or (due is not None and due <= now)
+
+
 def may_start(
     timeout: float | None, observed: float, remaining: float, margin: float, *, commit: bool, first: bool
 ) -> bool:

@@ -463,3 +463,46 @@ class TestCancel:
         assert lab.types("o-1").count("cancelreq") == 1
         lab.past_the_lease()
         assert str(lab.engine().wake(w, "o-1").error) == "first"
+
+
+class TestACommitThatWaits:
+    """Its handler has returned, so its effect is made, although the step goes on waiting."""
+
+    def test_is_undone_by_a_cancel_meanwhile(self, lab: Lab) -> None:
+        w = create_workflow("order").commit("charge", lambda ctx: wait("go"), compensate=lab.note("refund"))
+        lab.engine().execute(w, None, "o-1")
+        result = lab.engine().cancel(w, "o-1")
+        assert (result.status, lab.statuses(result), lab.calls) == ("cancelled", {"charge": "compensated"}, ["refund"])
+
+    def test_is_undone_when_its_wait_times_out(self, lab: Lab) -> None:
+        w = create_workflow("order").commit("charge", lambda ctx: wait("go", timeout=5), compensate=lab.note("refund"))
+        lab.engine().execute(w, None, "o-1")
+        lab.clock.advance(5)
+        result = lab.engine().wake(w, "o-1")
+        assert (result.status, lab.calls) == ("rolled_back", ["refund"])
+        assert result.error is not None
+        assert result.error.type == "WaitTimeout"
+
+    def test_is_not_undone_if_it_is_a_plain_step(self, lab: Lab) -> None:
+        w = create_workflow("order").step("ask", lambda ctx: wait("go"), compensate=lab.note("take back"))
+        lab.engine().execute(w, None, "o-1")
+        assert lab.engine().cancel(w, "o-1").status == "cancelled"
+        assert lab.calls == []
+
+
+def test_a_failed_compensation_of_a_cancelled_instance_can_be_settled_and_then_retried(lab: Lab) -> None:
+    def no(ctx: Context) -> None:
+        message = "the provider says no"
+        raise NonRetryable(message)
+
+    w = create_workflow("order").step("a", lambda ctx: 1, compensate=no).step("gate", lambda ctx: wait("go"))
+    engine = lab.engine()
+    engine.execute(w, None, "o-1")
+    assert lab.statuses(engine.cancel(w, "o-1"))["a"] == "compensation_failed"
+    with pytest.raises(Refused, match="complete or skip that step first"):
+        engine.retry_step(w, "o-1", "a", force=True)
+    settled = engine.complete_step(w, "o-1", "a", who="ann")
+    assert (settled.status, lab.statuses(settled)["a"]) == ("cancelled", "compensated")
+    with pytest.raises(Refused, match="it was cancelled"):
+        engine.complete_step(w, "o-1", "gate")
+    assert engine.retry_step(w, "o-1", "a", force=True).status == "suspended"
