@@ -47,6 +47,8 @@ _WEIGHTS = (2, 5, 4, 3, 2, 1, 5, 1, 1)
 def drawn_setting(dice: Random) -> Setting:
     """A shape, what happened before, who comes, and what may go wrong."""
     steps = drawn_steps(dice)
+    if dice.random() < 0.4:
+        return _operators(dice, steps)
     setup: list[tuple[str, ...]] = []
     started = dice.random() < 0.4
     if started:
@@ -75,6 +77,41 @@ def drawn_setting(dice: Random) -> Setting:
         work=dice.choice((0.0, 3.0, 8.0)) if hurried else 0.0,
         snapshots=dice.random() < 0.15,
     )
+
+
+def _operators(dice: Random, steps: tuple[Step, ...]) -> Setting:
+    """An instance that has run, and several people who mend it at the same time."""
+
+    def request() -> tuple[str, ...]:
+        verb = dice.choice(_BY_HAND)
+        if verb == "signal":
+            return verb, dice.choice(("s1", "s2", "s3"))
+        if verb in {"retry", "complete", "skip"}:
+            return verb, dice.choice(steps).name, *(("force",) if verb == "retry" and dice.random() < 0.5 else ())
+        return (verb,)
+
+    setup: list[tuple[str, ...]] = [("fail", dice.choice(steps).name)] if dice.random() < 0.6 else []
+    setup.append(("execute",))
+    for _ in range(dice.choice((0, 1, 2, 3))):
+        setup.append(request() if dice.random() < 0.8 else ("fail", dice.choice(steps).name))
+    return Setting(
+        steps,
+        tuple(request() for _ in range(dice.choice((2, 3, 4)))),
+        tuple(setup),
+        kill=dice.choice((0, 0, 1, 2)),
+        time=dice.choice((0, 1, 2, 3)),
+        drop=dice.choice((0, 0, 1, 2)),
+        lost=dice.choice((0, 0, 1, 2)),
+        fail=dice.choice((0, 1, 2)),
+        fatal=dice.choice((0, 1)),
+        unknown=dice.choice((0, 0, 1)),
+        near=dice.random() < 0.3,
+        inline=dice.choice((0.0, 2.0)),
+        snapshots=dice.random() < 0.15,
+    )
+
+
+_BY_HAND = ("retry", "retry", "complete", "skip", "resume", "cancel", "signal", "recover", "execute")
 
 
 class Drawn:

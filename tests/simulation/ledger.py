@@ -190,7 +190,7 @@ class Ledger:
         if self.state.owned:
             self.fail("retry", "the instance is re-opened while an invocation owns it")
         for path in body["reset"]:
-            done = self.done.pop(path, None)
+            done = self.done.pop(path, s.COMPLETED if path in self.kept else None)
             kept = path in body["kept"] or (path == body["p"] and "force" in body)
             if done == s.COMPLETED and self.steps[path].kind == "commit" and not kept:
                 self.fail("rule 17", f"commit {path!r} has succeeded, but the retry does not keep it")
@@ -216,6 +216,8 @@ class Ledger:
             if body["h"] == s.COMPLETED:
                 self._undone(path)
             return
+        if path in self.kept:
+            self.fail("rule 17", f"{path!r} is resolved by hand, but a retry keeps its success")
         self.done[path] = body["h"]
         self.wrote.pop(path, None)
         if body["h"] == s.COMPLETED:

@@ -92,6 +92,23 @@ SETTINGS: Final[dict[str, Setting]] = {
     "retry of a step before a commit that is kept": Setting(
         (A, commit("b", undo="retry"), wait_for_go("c")), (("retry", "a"), CANCEL), (EXECUTE,), fatal=1
     ),
+    "retry and again retry before a commit that is kept": Setting(
+        (A, wait_for_go("b"), commit("c")), (("retry", "a", "force"), ("retry", "a")), (EXECUTE, SIGNAL), kill=1
+    ),
+    "skipping by hand a commit that is kept": Setting(
+        (A, wait_for_go("b"), commit("c", undo="retry")),
+        (("skip", "c"), OTHER_SIGNAL),
+        (EXECUTE, SIGNAL, ("retry", "a", "force")),
+    ),
+    "retry, cancel and retry before a commit that is kept": Setting(
+        (A, wait_for_go("b"), commit("c")),
+        (CANCEL, ("retry", "a", "force")),
+        (EXECUTE, SIGNAL, ("retry", "b", "force"), ("retry", "a", "force")),
+        kill=1,
+    ),
+    "a step skipped before its turn, and retried after it": Setting(
+        (wait_for_go("a"), B, C), (("retry", "c", "force"), CANCEL), (EXECUTE, ("skip", "c"), SIGNAL)
+    ),
     "retry of a step before a commit completed by hand": Setting(
         (wait_for_go("a"), commit("b")), (("complete", "b"), ("retry", "a")), (EXECUTE,), kill=1
     ),
