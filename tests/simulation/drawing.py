@@ -92,8 +92,8 @@ def _operators(dice: Random, steps: tuple[Step, ...]) -> Setting:
 
     setup: list[tuple[str, ...]] = [("fail", dice.choice(steps).name)] if dice.random() < 0.6 else []
     setup.append(("execute",))
-    for _ in range(dice.choice((0, 1, 2, 3))):
-        setup.append(request() if dice.random() < 0.8 else ("fail", dice.choice(steps).name))
+    more = range(dice.choice((0, 1, 2, 3)))
+    setup += [request() if dice.random() < 0.8 else ("fail", dice.choice(steps).name) for _ in more]
     return Setting(
         steps,
         tuple(request() for _ in range(dice.choice((2, 3, 4)))),
