@@ -328,7 +328,9 @@ def _reopen(state: WorkflowState, body: dict[str, Any]) -> None:
     for path in body["reset"]:
         step = state.steps.pop(path, None)
         state.completed.pop(path, None)
-        if step is not None and step.status == s.COMPLETED and path not in kept:
+        pending = state.kept.get(path)  # kept by an earlier retry, and its turn had not come yet
+        how = pending.how if pending is not None else None if step is None else step.status
+        if how == s.COMPLETED and path not in kept:
             state.discarded[path] = state.discarded.get(path, 0) + 1
     state.generation += 1
     state.kept = kept

@@ -52,10 +52,9 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
         return body, body["s"]
     if event.output is not None:
         body["o"] = event.output
-    if step is not None and step.status in {s.COMPLETED, s.SKIPPED}:
-        message = (
-            f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: step {path!r} is {step.status} already"
-        )
+    done = state.kept[path].how if path in state.kept else None if step is None else step.status
+    if done in {s.COMPLETED, s.SKIPPED}:
+        message = f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: step {path!r} is {done} already"
         raise Refused(message)
     if state.terminal:
         _settled(state, path, verb)
@@ -129,8 +128,15 @@ def _reopening(
     data, last = _history(state, log, names[first])
     kept: dict[str, list[Any]] = {}
     for name in reset:
+        if name == forced or not workflow.by_path[name].commit:
+            continue
+        pending = state.kept.get(name)
+        if pending is not None:  # kept by an earlier retry, and its turn has not come yet
+            if pending.how == s.COMPLETED:
+                kept[name] = [pending.how, pending.output, pending.set, pending.unset, pending.attempt]
+            continue
         step = state.steps.get(name)
-        if step is not None and step.status == s.COMPLETED and name != forced and workflow.by_path[name].commit:
+        if step is not None and step.status == s.COMPLETED:
             body = last[name]
             kept[name] = [s.COMPLETED, step.output, body.get("set", {}), body.get("del", []), step.attempt]
     return {"reset": list(reset), "data": data, "kept": kept}
@@ -139,16 +145,13 @@ def _reopening(
 def _history(
     state: WorkflowState, log: Sequence[Record], path: str
 ) -> tuple[dict[str, object], dict[str, dict[str, Any]]]:
-    """Data as it was before `path` last began, and the last successful `step` body of every path."""
+    """Data as it was when the turn of `path` last came, and the last successful `step` body of every path."""
     replay = WorkflowState(state.tenant, state.name, state.id)
     before: dict[str, object] | None = None
     last: dict[str, dict[str, Any]] = {}
+    index = state.names.index(path)
     for record in log:
         body = record.body
-        if record.type in _BEGINNINGS and body["p"] == path and "undo" not in body:
-            step = replay.steps.get(path)
-            if step is None or step.status == s.PENDING:
-                before = dict(replay.data)
         if path in body.get("reset", ()):
             before = None
         if record.type == r.RESOLVE and "undo" not in body:
@@ -156,7 +159,6 @@ def _history(
         if record.type == r.STEP and "e" not in body:
             last[body["p"]] = body
         evolve(replay, record)
+        if before is None and replay.cursor >= index:
+            before = dict(replay.data)  # its turn has come; what it or an undoing writes comes later
     return (dict(replay.data) if before is None else before), last
-
-
-_BEGINNINGS = frozenset({r.STEP, r.SKIPPED, r.INTENT, r.RETRY_WAIT, r.RESOLVE})
