@@ -149,9 +149,9 @@ class Telemetry:
             event["commit"] = step.commit
             event["max_retries"] = step.retries
         event.update(fields)
-        for sink in self.sinks:
+        for place, sink in enumerate(self.sinks, 1):
             try:
-                sink.emit(dict(event))
+                sink.emit(event if place == len(self.sinks) else dict(event))  # nobody gets what another may change
             except Exception as error:  # noqa: BLE001 -- a sink never changes an outcome
                 self._failed("trace sink", error)
 

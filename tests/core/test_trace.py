@@ -412,3 +412,17 @@ def test_a_logger_of_the_standard_library_gets_the_fields_in_its_lines(
     engine.execute(create_workflow("order").step("a", lambda ctx: ctx.log.warn("low stock", item=7)), None, "o-1")
     assert caplog.messages == ["low stock workflow=order id=o-1 step=a attempt=1 item=7"]
     assert engine.telemetry.errors == 0
+
+
+def test_a_sink_that_changes_an_event_changes_it_for_no_other_sink(lab: Lab) -> None:
+    class Eraser:
+        def emit(self, event: Any) -> None:
+            event.clear()
+
+    lab.engine(trace=[Eraser(), lab.events, Eraser()]).execute(create_workflow("order").step("a", lambda ctx: 1))
+    assert [event["type"] for event in lab.events.all] == [
+        "workflow:start",
+        "step:start",
+        "step:complete",
+        "workflow:complete",
+    ]
