@@ -123,11 +123,10 @@ class DataTracker:
             )
         for key, value in data.items():
             old = values.get(key, _MISSING)
-            kind = type(value)
-            if value is old and kind in SCALARS:
+            known = prints.get(key)
+            if known is None and value is old:  # what has no print cannot be changed in place
                 kept += 1
                 continue
-            known = prints.get(key)
             if known.__class__ is bytes:
                 try:
                     if _marshal(value, 4) == known:
@@ -135,6 +134,7 @@ class DataTracker:
                         continue
                 except ValueError:
                     pass  # a foreign type: the encoder below knows or refuses it
+            kind = type(value)
             if type(key) is not str:
                 raise _not_a_key(key, step)
             if kind is int or kind is str or kind is bool:  # of these, equal values have equal texts

@@ -155,16 +155,21 @@ class Telemetry:
             except Exception as error:  # noqa: BLE001 -- a sink never changes an outcome
                 self._failed("trace sink", error)
 
-    def call(self, hook: str, watched: Watched, step: StepDefinition | None, *arguments: object) -> None:
-        """One hook, if it is set: of a step with its name and context, of the workflow with a context."""
+    def call(self, hook: str, watched: Watched, step: StepDefinition | None, *told: object) -> None:
+        """One hook, if it is set: with the name of the step, if there is one, a context, and what is told."""
         function = self.hooks.get(hook)
-        if function is not None:
-            context = watched.context(step, self.clock, self.logger)
-            named = (context,) if step is None else (step.name, context)
-            try:
-                function(*named, *(copied(argument) for argument in arguments))
-            except Exception as error:  # noqa: BLE001 -- a hook never changes an outcome
-                self._failed(f"hook {hook}", error)
+        if function is None:
+            return
+        context = watched.context(step, self.clock, self.logger)
+        try:
+            if told:  # one value at most: the result or the error
+                told = (copied(told[0]),)
+            if step is None:
+                function(context, *told)
+            else:
+                function(step.name, context, *told)
+        except Exception as error:  # noqa: BLE001 -- a hook never changes an outcome
+            self._failed(f"hook {hook}", error)
 
     def _failed(self, what: str, error: Exception) -> None:
         self._errors += 1
