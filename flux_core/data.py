@@ -100,10 +100,6 @@ class DataTracker:
         for key, value in values.items():
             self._record(key, value)
 
-    def working_copy(self) -> Data:
-        """What an attempt may change: its own dict with the recorded containers in it."""
-        return Data(self.values)
-
     def delta(self, data: Any, step: str) -> Delta | None:
         """What differs between `data` and the recorded values; None if nothing does.
 
@@ -157,10 +153,6 @@ class DataTracker:
         if not changed and not unset:
             return None
         return Delta(changed, unset, "{" + ",".join(texts) + "}")
-
-    def accept(self, delta: Delta) -> None:
-        """The record of `delta` is durable: it is the recorded state now."""
-        self.apply(delta.set, delta.unset)
 
     def apply(self, set: Mapping[str, object], unset: Iterable[str]) -> None:
         """Make the changes of a record. Keys keep their place, new ones append; takes the values over."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.builder import WorkflowBuilder
-from flux_core.codec import decode_payload, decode_record, encode_payload, encode_record
+from flux_core.codec import decode_payload, decode_record, encode_payload
 from flux_core.deadline import Deadline
-from flux_core.episode import put_record
+from flux_core.episode import write_record
 from flux_core.errors import (
     CallerError,
     Conflict,
@@ -33,7 +33,7 @@ from flux_core.machine.waiting import mail_key
 from flux_core.memory import MemoryStorage
 from flux_core.names import check_key
 from flux_core.options import checked_retry, checked_timeout
-from flux_core.ports import Header, InstanceRef, Mail
+from flux_core.ports import InstanceRef, Mail
 from flux_core.result import BatchItem, BatchResult, FluxResult, InstancePage, InstanceSummary
 from flux_core.retry import RetryPolicy, seconds
 from flux_core.system import SystemClock, SystemEntropy
@@ -496,16 +496,8 @@ class FluxEngine:
         state = loaded.state
         (record,) = decide(definition, state, event, self.clock.now()).records
         record.by, record.counter = self.entropy.token(), 1
-        seq = state.seq + 1
-        header = None
-        if record.header is not None:
-            status, due = record.header
-            header = Header(status, state.created_at, record.at, state.epoch, seq, due)
-        found = put_record(self.storage, ref, seq, encode_record(record), header)
-        if found is not None:
-            other = decode_record(found, ref, seq)
-            if (other.by, other.counter) != (record.by, record.counter):
-                return False
+        if not write_record(self.storage, ref, state, record):
+            return False
         evolve(state, record)
         if not self.telemetry.idle:
             self.telemetry.recorded(Watched(ref, definition, state), record)

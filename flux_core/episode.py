@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from flux_core.codec import decode_record, encode_record, encode_state
+from flux_core.codec import decode_record, encode_record, encode_state, nonce_of
 from flux_core.errors import LeaseLost, StorageUnavailable
 from flux_core.load import fold_raw
 from flux_core.machine import evolve, renewal
@@ -99,28 +99,16 @@ class Episode:
 
     def _append(self, record: Record) -> bool:
         state, at = self.state, self.clock.monotonic()
-        seq = state.seq + 1
         self._counter += 1
         record.by, record.counter = self.by, self._counter
-        raw = encode_record(record)
-        header = None
-        if record.header is not None:
-            status, due = record.header
-            created = state.created_at if seq else record.at
-            header = Header(status, created, record.at, record.epoch, seq, due)
-        try:
-            found = self.storage.append(self.ref, seq, raw, header)
-        except StorageUnavailable:
-            found = self.storage.append(self.ref, seq, raw, header)  # the nonce tells whether the first got through
-        if found is not None:
-            other = decode_record(found, self.ref, seq)
-            if (other.by, other.counter) != (self.by, self._counter):
-                self._absorb()
-                return False
+        written = write_record(self.storage, self.ref, state, record)
+        if not written:
+            self._absorb()
+            return False
         evolve(state, record)
         self._extended = at
-        self.log_bytes += len(raw)
-        if header is not None:
+        self.log_bytes += written
+        if record.header is not None:
             self.owns = state.owned
         if self._told is not None:
             self._told(record)
@@ -138,9 +126,23 @@ class Episode:
             self.log_bytes += len(raw)  # whoever appended it has told of it
 
 
-def put_record(storage: WorkflowStorage, ref: InstanceRef, seq: int, raw: bytes, header: Header | None) -> bytes | None:
-    """`storage.append`, tried once more with the same bytes if the store did not answer: the nonce tells (rule 3)."""
+def write_record(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowState, record: Record) -> int:
+    """Put `record`, which carries its nonce, at the place after `state`: its length, or 0 if another record is there.
+
+    If the store does not answer it is asked once more with the same bytes: the nonce tells whether the first got
+    through (PROTOCOL rule 3).
+    """
+    seq = state.seq + 1
+    raw = encode_record(record)
+    header = None
+    if record.header is not None:
+        status, due = record.header
+        created = state.created_at if seq else record.at
+        header = Header(status, created, record.at, record.epoch, seq, due)
     try:
-        return storage.append(ref, seq, raw, header)
+        found = storage.append(ref, seq, raw, header)
     except StorageUnavailable:
-        return storage.append(ref, seq, raw, header)
+        found = storage.append(ref, seq, raw, header)
+    if found is not None and nonce_of(found, ref, seq) != (record.by, record.counter):
+        return 0
+    return len(raw)
