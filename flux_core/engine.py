@@ -57,7 +57,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
+    from flux_core.aio import AsyncEngine
     from flux_core.audit import AuditEntry
+    from flux_core.instance import Instance
     from flux_core.machine import Continuation
     from flux_core.ports import Clock, Due, Entropy, Logger, TraceSink, WorkflowStorage
     from flux_core.state import WorkflowState
@@ -418,6 +420,20 @@ class FluxEngine:
                 self.logger.error("on_progress raised; the batch goes on", error=repr(error))
 
         return BatchResult(run_batch(one, len(todo), concurrency, progress))
+
+    def instance(self, workflow: Workflow, id: str) -> Instance:
+        """A handle whose methods are the verbs for this one instance: `run.signal("approval")`."""
+        definition = self._workflow(workflow)
+        from flux_core.instance import Instance
+
+        return Instance(self, definition, check_key("id", id))
+
+    @property
+    def aio(self) -> AsyncEngine:
+        """The verbs as coroutines: `await engine.aio.execute(...)`."""
+        from flux_core.aio import AsyncEngine
+
+        return AsyncEngine(self)
 
     # --- verbs that look, and the one that removes --------------------------------------------------------
 
