@@ -273,6 +273,21 @@ class TestAskingForTheValue:
             kept[0].secret(KEY)
         assert held.asked == []
 
+    def test_an_attempt_that_was_cut_while_it_asked_gets_no_value_either(self, lab: Lab) -> None:
+        kept: list[Context] = []
+
+        def slow(name: str) -> str:
+            kept[0].kill()
+            return VALUE
+
+        def a(ctx: Context) -> None:
+            kept.append(ctx)
+            ctx.secret(KEY)
+
+        run = lab.engine(secrets=slow).execute(create_workflow("order").step("a", a, retries=0))
+        assert run.error is not None
+        assert run.error.type == "StepTimeout"
+
 
 def once(lab: Lab, **options: Any) -> Any:
     """Run one step that asks for the key and says how the asking went."""
