@@ -39,18 +39,21 @@ class Redaction:
 
         `texts` is given every text and says how it is shown. `DefinitionError` if the names are no list of strings.
         """
-        given: tuple[object, ...] = DEFAULT_REDACTED if names is None else tuple(names)
-        plain = [_plain(name) if isinstance(name, str) else "" for name in given]
+        self._names = _DEFAULT if names is None else self._checked(names)
+        self._texts = texts
+        self._known: dict[str, bool] = {}
+        self._ways = dict(_WAYS)
+
+    @staticmethod
+    def _checked(names: Iterable[object]) -> frozenset[str]:
+        plain = [_plain(name) if isinstance(name, str) else "" for name in names]
         if isinstance(names, str) or not all(plain):
             message = (
                 f"redact must be a list of key names, such as [*DEFAULT_REDACTED, 'iban'], or () to hide nothing; "
                 f"got {names!r}"
             )
             raise DefinitionError(message)
-        self._names = frozenset(plain)
-        self._texts = texts
-        self._known: dict[str, bool] = {}
-        self._ways: dict[type, Callable[[Redaction, Any, _Seen], object]] = dict.fromkeys(_LEAVES, Redaction._leaf)
+        return frozenset(plain)
 
     @property
     def idle(self) -> bool:
@@ -101,7 +104,7 @@ class Redaction:
             way = self._ways[type(value)] = self._way(type(value))
         return way(self, value, seen)
 
-    def _way(self, kind: type) -> Callable[[Redaction, Any, _Seen], object]:
+    def _way(self, kind: type) -> _Way:
         """The method that shows the values of a type."""
         if issubclass(kind, dict):
             return Redaction._mapping
@@ -167,6 +170,7 @@ class Redaction:
 
 
 if TYPE_CHECKING:
+    _Way = Callable[[Redaction, Any, "_Seen"], object]
     _Seen = dict[int, tuple[object, object]]
     """By identity: what was met (and is kept, so that no other takes its identity) and how it is shown."""
 
@@ -177,6 +181,11 @@ _MISSING: Final = object()
 
 def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
+
+
+_DEFAULT: Final = frozenset(map(_plain, DEFAULT_REDACTED))
+_WAYS: Final[dict[type, _Way]] = dict.fromkeys(_LEAVES, Redaction._leaf)  # noqa: SLF001 -- a table of its methods
+"""How the values of a type are shown: what an engine begins with."""
 
 
 def _settled(value: object, shown: object, seen: _Seen) -> object:
