@@ -138,6 +138,15 @@ CHANGES: Final[dict[str, Change]] = {
         (BEFORE[0], "ship", *BEFORE[1:4]),
         problem="step 'ship' is still to come, but the definition has it before 'charge', which is done: put it behind",
     ),
+    "a step that is still to come is put before the one that waits": Change(
+        (*BEFORE[:2], "ship", BEFORE[2], "pack"),
+        problem="step 'ship' is still to come, but the definition has it before 'approval', which waits: put it behind",
+    ),
+    "a step is inserted before the one that waits": Change(
+        (*BEFORE[:2], "greet", *BEFORE[2:]),
+        runs=["pack", "ship"],
+        notes=("step 'greet' is new before one that is done: it is skipped here",),
+    ),
     "the waiting step is put before what is done": Change(
         (BEFORE[2], *BEFORE[:2], *BEFORE[3:]),
         problem="step 'approval' is still to come, but the definition has it before 'charge', which is done",
