@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from flux_core import records as r
 from flux_core.directives import Directive
-from flux_core.limits.main_thread import AttemptCut
 from flux_core.state import ErrorInfo
 from flux_core.step_runner import outcome_unknown
 from flux_core.testing.journal import RUN, UNDONE
@@ -29,6 +28,8 @@ WAITING: Final = "waiting"
 FAILED: Final = "failed"
 UNKNOWN: Final = "unknown"
 DIED: Final = "died"
+_CUT: Final = frozenset({"AttemptCut", "CancelledError"})
+"""What a handler sees when its time limit cuts or cancels it."""
 
 
 class Attempt:
@@ -73,7 +74,7 @@ class Attempt:
         if ctx is None:
             return
         self.ended_ms = now
-        if ctx._around is None or isinstance(error, AttemptCut):  # noqa: SLF001 -- None once the attempt was cut
+        if ctx._around is None or type(error).__name__ in _CUT:  # noqa: SLF001 -- None once the attempt was cut
             self._cut(ctx)
         elif error is None:
             self.outcome = WAITING if isinstance(value, Directive) else COMPLETED
@@ -90,8 +91,8 @@ class Attempt:
             self.end(now)
 
     def overrule(self, error: ErrorInfo, *, unknown: bool) -> None:
-        """The engine could not accept what the handler returned."""
-        if self.error is None:
+        """The engine knows better: it could not accept what the handler returned, or who cancelled it."""
+        if self.error is None or self.error.type == "StepTimeout":
             self.outcome, self.error, self.output = UNKNOWN if unknown else FAILED, error, None
 
     def _cut(self, ctx: Context) -> None:

@@ -246,6 +246,8 @@ _WORDS = {
     r.SUSP: "going to rest",
     r.END: "the end",
     r.CANCELREQ: "the request to cancel",
+    r.PAUSE: "the request to pause",
+    r.UNPAUSE: "the end of the pause",
     r.RETRY: "the request to retry step {p!r}",
     r.RESOLVE: "step {p!r} by hand",
 }

@@ -58,6 +58,7 @@ def narrate(
     tenant = "" if ref.tenant == "default" else f", tenant {ref.tenant}"
     head = f"{ref.workflow}/{ref.id}, started {moment(begun)}{tenant}"
     after = [f"  {line}" for line in outlook(state, letters, now)]
+    after[:0] = [""] if after else []
     return "\n".join([head, *body, f"  {stamp(max(now - begun, 0)):<16} now: {state.status}", *after])
 
 
@@ -125,7 +126,7 @@ def _recv(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
 
 def _timeout(state: WorkflowState, _: Record, body: dict[str, Any]) -> str:
     if "e" in body:
-        return f"{body['p']} fails: {_error(body)}"
+        return f"{body.get('p', 'the workflow')} fails: {_error(body)}"
     wait = state.waits[body["p"]]
     if not wait.signals:
         return f"{body['p']} has slept"
@@ -152,6 +153,14 @@ def _blocked(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
 
 def _cancelreq(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
     return f"cancel{_who(body)}"
+
+
+def _pause(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
+    return f"pause{_who(body)}"
+
+
+def _unpause(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
+    return f"end of the pause{_who(body)}"
 
 
 def _retry(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
@@ -190,6 +199,8 @@ _LINES: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], str | list[s
     r.STUCK: _stuck,
     r.BLOCKED: _blocked,
     r.CANCELREQ: _cancelreq,
+    r.PAUSE: _pause,
+    r.UNPAUSE: _unpause,
     r.RETRY: _retry,
     r.RESOLVE: _resolve,
 }

@@ -57,7 +57,7 @@ def _under_way(state: WorkflowState, now: int) -> list[str]:
             f"An invocation owns it until its lease ends, in {span(left)}. If it has died, another goes on then.",
             f"To go on: flux.advance({arguments(left)}).",
         ]
-    lines = []
+    lines: list[str] = []
     if not state.undoing:
         for path, wait in state.waits.items():
             lines += _waiting(path, wait.signals, wait.due, now, fails=wait.default is None)
@@ -65,6 +65,9 @@ def _under_way(state: WorkflowState, now: int) -> list[str]:
         what = f"The compensation of step {key.removesuffix(UNDO)!r}" if key.endswith(UNDO) else f"Step {key!r}"
         left = max(due - now, 0)
         lines.append(f"{what} is tried again in {span(left)}. To go on: flux.advance({arguments(left)}).")
+    if state.expires is not None and not state.undoing:
+        left = max(state.expires - now, 0)
+        lines.append(f"The whole workflow may take another {span(left)}.")
     return lines or ["It has been handed over and is due now. To go on: flux.run_until_idle()."]
 
 

@@ -303,4 +303,4 @@ def _why(result: FluxResult, outlook: Sequence[str]) -> str:
         return f": {at}{error.type}: {error.message}"
     if result.status == s.COMPLETED or not outlook:
         return ""
-    return f". {' '.join(outlook[:2])}"
+    return f". {outlook[0]}"

@@ -6,11 +6,12 @@ import types
 import typing
 from typing import Any
 
-from flux_core.hints import field_hints, is_typed_dict, name_of
+from flux_core.hints import is_typed_dict, name_of, typed_dict_shape, unwrapped
 
 
 def misfit(hint: Any, value: object, path: str = "it") -> str | None:
     """Why `value` is not of the type `hint`, naming where; None if it is."""
+    hint, _ = unwrapped(hint)
     if hint in (Any, object):
         return None
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -52,17 +53,14 @@ def _inside(cls: type, arguments: tuple[Any, ...], value: Any, path: str) -> str
 def _typed_dict(cls: Any, value: object, path: str) -> str | None:
     if not isinstance(value, dict):
         return _wrong(cls, value, path)
-    missing = sorted(cls.__required_keys__ - value.keys())
+    shape = typed_dict_shape(cls)
+    missing = sorted(shape.required - value.keys())
     if missing:
         return f"{path} has no {missing[0]!r}, which {cls.__name__} requires"
-    hints = field_hints(cls)
     for key, item in value.items():
-        if key not in hints:
+        if key not in shape.hints:
             return f"{path} has {key!r}, which {cls.__name__} does not know"
-        hint = hints[key]
-        while typing.get_origin(hint) in {typing.Required, typing.NotRequired}:
-            (hint,) = typing.get_args(hint)
-        problem = misfit(hint, item, f"{path}[{key!r}]")
+        problem = misfit(shape.hints[key], item, f"{path}[{key!r}]")
         if problem is not None:
             return problem
     return None
