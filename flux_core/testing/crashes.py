@@ -7,6 +7,7 @@ is told by the user.
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flux_core import records as r
@@ -55,8 +56,12 @@ class CrashReport:
         """Disturbed runs."""
         self.stuck: dict[str, str] = {}
         """Schedule -> step, for the runs that ended stuck because nobody knew whether a commit took effect."""
-        self.story = ""
+        self._last: Callable[[], str] | None = None
+
+    @property
+    def story(self) -> str:
         """The story of the last run."""
+        return "" if self._last is None else self._last()
 
     def __str__(self) -> str:
         stuck = ""
@@ -164,7 +169,7 @@ class _Trial:
             wrong, cause = f"  it raised {type(error).__name__}: {str(error).partition(chr(10))[0]}", error
         if not flux.fired and not wrong:
             wrong = f"  it made {len(flux.calls)} storage calls only"
-        report.story = self._story(flux)
+        report._last = partial(self._story, flux)  # noqa: SLF001 -- told only if somebody asks
         if wrong:
             call = report.calls[plan.call - 1] if plan.call <= len(report.calls) else "which is never made undisturbed"
             message = (
