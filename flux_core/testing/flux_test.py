@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from flux_core.engine import DeadlineLike, FluxEngine, Workflow
     from flux_core.ports import WorkflowStorage
     from flux_core.result import FluxResult
+    from flux_core.state import WorkflowState
     from flux_core.testing.attempts import Attempt
     from flux_core.workflow import WorkflowDefinition
 
@@ -80,6 +81,7 @@ class FluxTest:
         self._options = options
         self._stage = Stage(self.clock)
         self._workflows = workflows
+        self._seen: dict[InstanceRef, tuple[tuple[int, bytes] | None, WorkflowState]] = {}
         self.engine: FluxEngine = self._engine(self.storage)
         """The engine itself, over the test's clock, store and stubs, for every verb that has no short form here."""
 
@@ -200,8 +202,16 @@ class FluxTest:
 
     def outlook(self, run: Run) -> list[str]:
         """What an instance waits for, and what would move it."""
-        ref = self._ref(run)
-        return outlook(load(self.storage.inner, ref).state, self._letters(ref), self.clock.now())
+        return outlook(self.state(run), self._letters(self._ref(run)), self.clock.now())
+
+    def state(self, run: Run) -> WorkflowState:
+        """All that is known of an instance now; only to be read. It is loaded again only if its log has grown."""
+        ref, storage = self._ref(run), self.storage.inner
+        tail = storage.tail(ref)
+        seen = self._seen.get(ref)
+        if seen is None or seen[0] != tail:
+            seen = self._seen[ref] = tail, load(storage, ref).state
+        return seen[1]
 
     def look(self, workflow: str, id: str) -> FluxResult:
         """An instance as it is now."""

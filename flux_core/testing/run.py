@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from flux_core.engine import DeadlineLike
     from flux_core.result import FluxResult
-    from flux_core.state import ErrorInfo, StepExecution
+    from flux_core.state import ErrorInfo, StepExecution, WorkflowState
     from flux_core.testing.attempts import Attempt
 
     class Bench(Protocol):
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
         def look(self, workflow: str, id: str) -> FluxResult:
             """The instance as it is now."""
+
+        def state(self, run: Run) -> WorkflowState:
+            """All that is known of it now; only to be read."""
 
         def attempts(self, run: Run) -> Sequence[Attempt]:
             """Its attempts so far."""
@@ -69,7 +72,7 @@ class Run:
     @property
     def status(self) -> str:
         """One of the engine's statuses."""
-        return self.result.status
+        return self._bench.state(self).status
 
     @property
     def data(self) -> dict[str, Any]:
@@ -89,7 +92,10 @@ class Run:
     @property
     def waiting_for(self) -> tuple[str, ...]:
         """The signals it waits for now; empty if it waits for none."""
-        return _awaited(self.result)
+        state = self._bench.state(self)
+        if state.terminal:
+            return ()
+        return tuple(name for path in state.names if path in state.waits for name in state.waits[path].signals)
 
     @overload
     def output(self, step: str) -> Any: ...
@@ -116,7 +122,7 @@ class Run:
     def idempotency_key(self, step: str, *, undo: bool = False) -> str:
         """The `ctx.idempotency_key` of the step (with `undo`, of its compensator): for a look at the other side."""
         self._step(step)
-        state = self.result.state
+        state = self._bench.state(self)
         path = step + UNDO if undo else step
         return idempotency_key(state.tenant, state.name, state.id, path, state.discarded.get(step, 0))
 
@@ -204,9 +210,9 @@ class Run:
         if status not in s.STATUSES:
             message = f"there is no status {status!r}; the statuses are {', '.join(s.STATUSES)}"
             raise ValueError(message)
-        result = self.result
-        if result.status != status:
-            self._fail(f"it is {result.status}, not {status}{_why(result, self._bench.outlook(self))}")
+        found = self.status
+        if found != status:
+            self._fail(f"it is {found}, not {status}{_why(self.result, self._bench.outlook(self))}")
         return self
 
     def assert_completed(self) -> Run:
@@ -287,12 +293,6 @@ class Run:
 
 
 _HAS_OUTPUT = frozenset({s.COMPLETED, s.COMPENSATING, s.COMPENSATED, s.COMPENSATION_FAILED})
-
-
-def _awaited(result: FluxResult) -> tuple[str, ...]:
-    if result.state.terminal:
-        return ()
-    return tuple(name for entry in result.history for name in entry.waiting_for)
 
 
 def _why(result: FluxResult, outlook: Sequence[str]) -> str:
