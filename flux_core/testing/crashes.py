@@ -250,6 +250,7 @@ _WORDS = {
     r.TIMEOUT: "the timeout of step {p!r}",
     r.SUSP: "going to rest",
     r.END: "the end",
+    r.ADOPT: "a changed definition",
     r.CANCELREQ: "the request to cancel",
     r.PAUSE: "the request to pause",
     r.UNPAUSE: "the end of the pause",

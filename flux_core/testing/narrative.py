@@ -151,6 +151,12 @@ def _blocked(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
     return f"is blocked: {body['why']}"
 
 
+def _adopt(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
+    changes = [f"{old} is now {new}" for old, new in body.get("was", {}).items()]
+    changes += [f"{path} is passed over" for path in body.get("pass", ())]
+    return f"goes on with the definition of version {body['ver']!r}" + "".join(f"; {change}" for change in changes)
+
+
 def _cancelreq(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
     return f"cancel{_who(body)}"
 
@@ -198,6 +204,7 @@ _LINES: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], str | list[s
     r.END: _end,
     r.STUCK: _stuck,
     r.BLOCKED: _blocked,
+    r.ADOPT: _adopt,
     r.CANCELREQ: _cancelreq,
     r.PAUSE: _pause,
     r.UNPAUSE: _unpause,

@@ -123,7 +123,8 @@ class Run:
         """The `ctx.idempotency_key` of the step (with `undo`, of its compensator): for a look at the other side."""
         self._step(step)
         state = self._bench.state(self)
-        path = step + UNDO if undo else step
+        path = state.origins.get(step, step)  # a renamed step keeps its key
+        path = path + UNDO if undo else path
         return idempotency_key(state.tenant, state.name, state.id, path, state.discarded.get(step, 0))
 
     def story(self) -> str:

@@ -284,6 +284,22 @@ class TestWhatItWaitsFor:
         assert told[3].startswith("+00:00:00        is blocked: ")
         assert told[-1].startswith("It is blocked: ")
 
+    def test_a_definition_that_renames_and_inserts_steps(self) -> None:
+        flow = create_workflow("flow").step("a", lambda ctx: None).step("ask", lambda ctx: wait("go"))
+        flux = FluxTest(flow)
+        run = flux.execute(flow, id="1")
+        key = run.idempotency_key("ask")
+        newer = create_workflow("flow", version="2").step("new", lambda ctx: None).step("a", lambda ctx: None)
+        newer.step("approval", lambda ctx: wait("go"), aliases=["ask"]).step("last", lambda ctx: None)
+        flux.execute(newer, id="2")
+        run.signal("go")
+        assert run.idempotency_key("approval") == key
+        assert lines(run)[3:6] == [
+            "+00:00:00        goes on with the definition of version '2'; ask is now approval; new is passed over",
+            "+00:00:00        approval completed by signal 'go': None",
+            "+00:00:00        last completed",
+        ]
+
     def test_nothing(self) -> None:
         flow = one_step()
         assert lines(FluxTest(flow).execute(flow))[-2:] == [
