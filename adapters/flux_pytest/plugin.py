@@ -32,6 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse an option that names no store before any test runs."""
     value = config.getoption("--flux-store")
     module, _, attribute = value.partition(":")
+    if "://" in value:
+        message = f"--flux-store={value}: a deployed stack cannot be tested so, its time is real; it takes {_KINDS}"
+        raise pytest.UsageError(message)
     if value not in {"memory", "sqlite"} and not (module and attribute):
         message = f"--flux-store={value}: it takes {_KINDS}"
         raise pytest.UsageError(message)

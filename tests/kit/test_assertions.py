@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, assert_type
 
 import pytest
 
@@ -208,6 +208,11 @@ class TestATypedOutput:
     )
     def test_that_does_not_fit_tells_where(self, value: Any, hint: Any, problem: str) -> None:
         assert said(lambda: completed(value).output("a", hint)).startswith(f"flow/1: step 'a': {problem}")
+
+    def test_is_of_that_type_for_type_checkers_too(self) -> None:
+        assert_type(completed({"id": "ch_1"}).output("a", dict[str, str]), dict[str, str])
+        assert_type(completed({"id": "ch_1"}).output("a", Receipt), Receipt)
+        assert_type(completed(7).output("a"), Any)
 
     def test_of_a_step_that_has_none_is_an_error(self) -> None:
         assert said(lambda: ordered().output("ship")) == "order/o-1: step 'ship' is pending and has no output"

@@ -122,6 +122,7 @@ def test_a_failed_assertion_shows_the_story_and_not_the_inside_of_the_kit(projec
     ("value", "message"),
     [
         ("sqlit", "--flux-store=sqlit: it takes memory, sqlite, or module:attribute"),
+        ("https://example.com/prod", "a deployed stack cannot be tested so, its time is real"),
         (":made", "--flux-store=:made: it takes memory"),
         ("test_orders:nothing", "--flux-store=test_orders:nothing cannot be imported: module 'test_orders' has no"),
         ("no_such_module:made", "cannot be imported: No module named 'no_such_module'"),
