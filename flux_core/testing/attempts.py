@@ -80,10 +80,10 @@ class Attempt:
             self.outcome = WAITING if isinstance(value, Directive) else COMPLETED
             self.output = None if isinstance(value, Directive) else value
         elif isinstance(error, Exception):
-            self._failed(ctx, ErrorInfo(type(error).__name__, str(error) or type(error).__name__, self.step), error)
+            self._failed(ctx, ErrorInfo(type(error).__name__, _message(error, ctx), self.step), error)
         else:
             self.outcome = DIED
-            self.error = ErrorInfo(type(error).__name__, str(error), self.step)
+            self.error = ErrorInfo(type(error).__name__, _message(error, ctx), self.step)
 
     def settle(self, now: int) -> None:
         """If it was cut by its time limit and its handler has not come back since, say so."""
@@ -110,6 +110,12 @@ class Attempt:
         told = "" if self.error is None else f", {self.error.type}: {self.error.message}"
         kind = "" if self.what == RUN else f" ({self.what})"
         return f"<attempt {self.number} of {self.step!r}{kind}: {self.outcome}{told}>"
+
+
+def _message(error: BaseException, ctx: Context) -> str:
+    """What is said of the error: its message, without the values of secrets that the attempt asked for."""
+    text = str(error) or type(error).__name__
+    return text if ctx.revealed is None else ctx.revealed.scrub(text)
 
 
 class Logbook:

@@ -194,7 +194,8 @@ class FluxTest:
         """What happened to an instance, step by step, and what it waits for."""
         ref = self._ref(run)
         log = load_log(self.storage.inner, ref)
-        return narrate(ref, log, self.attempts(run), self._letters(ref), self._remarks.of(ref), self.clock.now())
+        remarks, now, redacted = self._remarks.of(ref), self.clock.now(), self.engine.redacted
+        return narrate(ref, log, self.attempts(run), self._letters(ref), remarks, now, redacted)
 
     def attempts(self, run: Run) -> list[Attempt]:
         """Every call of a handler or compensator of an instance, in the order they began."""
@@ -288,7 +289,7 @@ class FluxTest:
         """The signals that nobody has taken."""
         taken = load(self.storage.inner, ref).state.consumed
         return [
-            Letter(mail.name, decode_payload(mail.body, ref, mail_key(mail)), mail.at)
+            Letter(mail.name, self.engine.redacted(decode_payload(mail.body, ref, mail_key(mail))), mail.at)
             for mail in self.storage.inner.mail(ref)
             if mail_key(mail) not in taken
         ]

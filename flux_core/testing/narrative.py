@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.machine import evolve
+from flux_core.records import Record
 from flux_core.state import WorkflowState
 from flux_core.testing.attempts import COMPLETED, RUNNING, UNKNOWN, WAITING, matched
 from flux_core.testing.journal import UNDONE
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flux_core.ports import InstanceRef
-    from flux_core.records import Record
     from flux_core.testing.attempts import Attempt
     from flux_core.testing.outlook import Letter
 
@@ -37,12 +37,17 @@ def narrate(
     letters: Sequence[Letter],
     remarks: Sequence[tuple[int, str]],
     now: int,
+    redacted: Callable[[object], object],
 ) -> str:
-    """The story. `letters`: signals nobody has taken; `remarks`: what the engine logged, with its time; `now` in ms."""
+    """The story. `letters`: signals nobody has taken; `remarks`: what the engine logged, with its time; `now` in ms.
+
+    `redacted` gives a value as it may be shown.
+    """
     state = WorkflowState(*ref)
     told = {id(attempt) for attempt, record in matched(attempts, log) if record.type != r.STUCK}
     lines: list[Line] = []
-    for seq, record in enumerate(log):
+    for seq, kept in enumerate(log):
+        record = _shown(kept, redacted)
         line = _LINES.get(record.type, _other)(state, record, record.body)
         lines += [(record.at, one) for one in ([line] if isinstance(line, str) else line)]
         evolve(state, record)
@@ -60,6 +65,18 @@ def narrate(
     after = [f"  {line}" for line in outlook(state, letters, now)]
     after[:0] = [""] if after else []
     return "\n".join([head, *body, f"  {stamp(max(now - begun, 0)):<16} now: {state.status}", *after])
+
+
+def _shown(record: Record, redacted: Callable[[object], object]) -> Record:
+    """The record with the user's values as they may be shown."""
+    body: dict[str, Any] = {key: redacted(value) if key in _VALUES else value for key, value in record.body.items()}
+    if "w" in body and body["w"][2] is not None:
+        signals, due, default = body["w"]
+        body["w"] = [signals, due, [redacted(default[0])]]
+    return Record(record.type, record.epoch, record.at, body)
+
+
+_VALUES = frozenset({"in", "o", "set"})
 
 
 def _attempted(attempt: Attempt) -> Line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flux_core.logger import FluxSilentLogger, GuardedLogger
+from flux_core.redaction import Redaction
 
 if TYPE_CHECKING:
     from flux_core.ports import Clock, InstanceRef, Logger
@@ -19,7 +20,7 @@ class Remarks:
     def __init__(self, clock: Clock, inner: Logger | None = None) -> None:
         """`inner` gets everything."""
         self._clock = clock
-        self._inner = GuardedLogger(inner or FluxSilentLogger())
+        self._inner = GuardedLogger(inner or FluxSilentLogger(), Redaction(()))  # the engine's own has redacted it
         self._kept: list[tuple[int, object, str]] = []
 
     def of(self, ref: InstanceRef) -> list[tuple[int, str]]:

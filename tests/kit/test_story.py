@@ -326,3 +326,24 @@ def test_a_tenant_of_its_own_is_named() -> None:
     assert FluxTest(flow, tenant="acme").execute(flow, id="1").story().startswith(
         "flow/1, started 2023-11-14 22:13:20 UTC, tenant acme\n"
     )  # fmt: skip
+
+
+def test_what_must_not_be_shown_is_not() -> None:
+    def pay(ctx: Context) -> dict[str, str]:
+        ctx.data.update(login={"password": "hunter-22"})
+        if ctx.attempt == 1:
+            raise OSError(f"401 for {ctx.secret('bank')}")
+        return {"token": "hunter-23"}
+
+    def default(ctx: Context) -> object:
+        return wait("go", timeout=1, on_timeout={"api_key": "hunter-24"})
+
+    flow = create_workflow("flow").step("pay", pay).step("ask", default).step("more", lambda ctx: wait("more"))
+    flux = FluxTest(flow, secrets={"bank": "hunter-25"})
+    run = flux.execute(flow, {"cvv": "hunter-26"})
+    run.signal("early", {"secret": "hunter-27"})
+    flux.advance(seconds=1)
+    assert "hunter" not in run.story()
+    assert run.story().count("[redacted]") == 7
+    assert "hunter" not in str(run.attempts("pay")[0].error)
+    assert run.output("pay", dict[str, str]) == {"token": "hunter-23"}
