@@ -88,6 +88,7 @@ def whole(seen: Inspection) -> dict[str, object]:
         "updated_at": iso(state.updated_at),
         "ended_at": iso(state.completed_at),
         "owned_until": iso(state.lease_until) if state.owned else None,
+        "expires_at": iso(state.expires),
         "deaths": state.deaths,
         "records": state.seq + 1,
         "waits": [
@@ -96,6 +97,10 @@ def whole(seen: Inspection) -> dict[str, object]:
         "input": tree(state.input),
         "data": {key: tree(value) for key, value in state.data.items()},
         "steps": [_step(step) for step in seen.steps()],
+        "audit": [
+            {"at": iso(one.at), "verb": one.verb, "step": one.step, "who": one.who, "why": one.why}
+            for one in seen.audit()
+        ],
         "mail": [
             {"name": letter.mail.name, "at": iso(letter.mail.at), "payload": tree(letter.payload)}
             for letter in seen.letters()

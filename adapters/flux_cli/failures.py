@@ -11,7 +11,7 @@ from flux_core import CallerError, Conflict, CorruptRecord, FluxError, Invocatio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_VERBS: Final = {"retry_step": "retry", "complete_step": "complete", "skip_step": "skip"}
+VERBS: Final = {"retry_step": "retry", "complete_step": "complete", "skip_step": "skip"}
 """What the engine's verbs are called here."""
 
 
@@ -32,7 +32,7 @@ def failure(error: FluxError) -> CommandFailed:
     match error:
         case Refused() | Conflict():
             verb, space, rest = message.partition(" ")
-            message = f"{_VERBS.get(verb, verb)}{space}{rest}".replace("pass force=True if", "add --force if")
+            message = f"{VERBS.get(verb, verb)}{space}{rest}".replace("pass force=True if", "add --force if")
             return CommandFailed(message.replace("dedupe_id", "--dedupe-id"), REFUSED)
         case UnknownInstance():
             return CommandFailed(f"{message}; flux list shows those there are", USAGE)

@@ -42,6 +42,8 @@ def _said(record: Record) -> str | None:
             return f"{path} failed, attempt {body['a']}: {body['e'][1]}; next at {stamp(body['due'])[11:]}"
         case r.RECV:
             return f"{path} has its signal"
+        case r.TIMEOUT if path is None:
+            return f"the time of the whole is over: {body['e'][1]}"
         case r.TIMEOUT:
             return f"{path} {'failed: ' + body['e'][1] if 'e' in body else 'has waited long enough'}"
         case r.SUSP:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from flux_core import WorkflowState
+from flux_core.audit import audit
 from flux_core.codec import decode_payload
 from flux_core.context import history
 from flux_core.load import fold_raw, unknown_instance
@@ -12,7 +13,7 @@ from flux_core.machine.waiting import mail_key
 
 if TYPE_CHECKING:
     from flux_cli.targets import Target
-    from flux_core import Mail, StepExecution, WorkflowDefinition
+    from flux_core import AuditEntry, Mail, StepExecution, WorkflowDefinition
     from flux_core.records import Record
 
 
@@ -65,6 +66,10 @@ class Inspection:
             raise unknown_instance(ref)
         self.due = header.due
         return fresh
+
+    def audit(self) -> list[AuditEntry]:
+        """What people did to it by hand, oldest first."""
+        return audit(self.log)
 
     def letters(self) -> list[Letter]:
         """The signals that no step has consumed, oldest first."""

@@ -12,18 +12,19 @@ from rich.text import Text
 
 from flux_cli import standing
 from flux_cli.documents import tree
+from flux_cli.failures import VERBS
 from flux_cli.moments import ago, seconds, stamp
 from flux_cli.remedies import remedies
 from flux_cli.styles import painted, printable
 from flux_core import state as s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console, RenderableType
 
     from flux_cli.inspection import Inspection, Letter
-    from flux_core import StepExecution
+    from flux_core import AuditEntry, StepExecution
 
 _MOST_STEPS: Final = 24
 """Steps shown without `--full`."""
@@ -46,6 +47,9 @@ def print_instance(console: Console, seen: Inspection, *, full: bool = False) ->
     letters = seen.letters()
     if letters:
         console.print(_section("signals that no step has taken", _mail(letters, seen.now, full=full)))
+    audit = seen.audit()
+    if audit:
+        console.print(_section("done by hand", _audit(audit)))
     ways = remedies(seen)
     if ways:
         console.print(_section("what you can do now"))
@@ -69,7 +73,7 @@ def head(seen: Inspection) -> Iterator[RenderableType]:
     state = seen.state
     yield Text.assemble((f"{state.name} {state.id}", "bold"))
     yield Text.assemble(painted(state.status), f"{standing.since(state, seen.since, seen.now)}")
-    for reason in standing.reasons(state, seen.now):
+    for reason in standing.reasons(state, seen.now, seen.audit()):
         yield Text(reason)
     yield Text(
         f"created {stamp(state.created_at)} UTC ({ago(state.created_at, seen.now)}), version {state.version or '-'}, "
@@ -159,6 +163,19 @@ def _mail(letters: list[Letter], now: int, *, full: bool) -> Table:
     table.add_column("payload", overflow="fold")
     for mail, payload in letters:
         table.add_row(mail.name, ago(mail.at, now), _line(payload, full=full))
+    return table
+
+
+def _audit(entries: Sequence[AuditEntry]) -> Table:
+    table = _table()
+    table.add_column("when (UTC)", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    table.add_column("who", overflow="fold")
+    table.add_column("why", overflow="fold")
+    for entry in entries:
+        what = VERBS.get(entry.verb, entry.verb)
+        what = f"{what} {entry.step}" if entry.step else what
+        table.add_row(stamp(entry.at), what, *(Text(printable(one or "")) for one in (entry.who, entry.why)))
     return table
 
 

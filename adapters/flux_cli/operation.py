@@ -69,7 +69,7 @@ def _tell(console: Console, seen: Inspection, said: str | None) -> None:
     state = seen.state
     line = Text(f"{state.name} {state.id} ")
     line.append(standing.stands(state.status), STYLES.get(state.status, ""))
-    why = "; ".join(standing.reasons(state, seen.now))
+    why = "; ".join(standing.reasons(state, seen.now, seen.audit()))
     line.append(f": {why}" if why else "")
     console.print(line, soft_wrap=True)
     if said:

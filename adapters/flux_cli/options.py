@@ -1,4 +1,4 @@
-"""The options that several commands share, each declared once."""
+"""The options and arguments that several commands share, each declared once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flux_cli.apps import VARIABLE
+from flux_cli.completion import words_of
 
 App = Annotated[
     str | None,
@@ -17,6 +18,10 @@ App = Annotated[
         help="A FluxEngine, or a function that returns one; shop.app:engine, for example.",
         show_default=False,
     ),
+]
+Instance = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[WORKFLOW] ID", help="The instance.", autocompletion=words_of("ID"), show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on one line instead of text.")]
 Who = Annotated[

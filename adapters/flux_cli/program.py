@@ -47,6 +47,8 @@ program.command("retry")(repair.retry)
 program.command("resume")(repair.resume)
 program.command("complete")(repair.complete)
 program.command("skip")(repair.skip)
+program.command("pause")(control.pause)
+program.command("unpause")(control.unpause)
 program.command("cancel")(control.cancel)
 program.command("recover")(recover.recover)
 

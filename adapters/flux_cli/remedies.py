@@ -13,7 +13,7 @@ from flux_core import Refused
 from flux_core import state as s
 from flux_core.events import RetryRequested, StepResolved
 from flux_core.machine import check_verb, decide, failed_step, timer
-from flux_core.machine.verbs import NO_OP, VERBS
+from flux_core.machine.verbs import NO_OP
 from flux_core.workflow import UNDO
 
 if TYPE_CHECKING:
@@ -67,8 +67,9 @@ class _Ways:
         yield from self._force()
 
     def _unpause(self) -> Iterator[Remedy]:
-        if self._state.status == s.PAUSED and self._may("unpause"):
-            yield Remedy(self._say("unpause"), "go on")
+        if self._state.paused:
+            does = "go on" if self._state.status == s.PAUSED else "take the pause back before it begins"
+            yield Remedy(self._say("unpause"), does)
 
     def _unsettled(self) -> Iterator[Remedy]:
         """Compensations that have failed, for good or for all that is known."""
@@ -128,11 +129,11 @@ class _Ways:
             yield Remedy(command(self._seen.target.app, "recover"), "go on with everything that is due, this one too")
         elif state.owned:
             yield Remedy(self._say("show", options=("--follow",)), "watch it")
-        elif timer(state) is not None and not state.terminal:
+        elif timer(state) is not None and state.status in {s.SUSPENDED, s.ROLLING_BACK}:
             yield Remedy(command(self._seen.target.app, "recover"), "go on with everything that is due, once it is")
 
     def _stop(self) -> Iterator[Remedy]:
-        if self._may("pause"):
+        if self._may("pause") and not self._state.paused:
             yield Remedy(self._say("pause"), "hold it until it is unpaused")
         if self._may("cancel"):
             yield Remedy(self._say("cancel"), "stop it, and undo what it has done")
@@ -141,13 +142,12 @@ class _Ways:
         if self._state.status in {s.COMPLETED, s.CANCELLED}:
             first = self._state.names[0]
             if self._may("retry_step", first, force=True):
-                does = f"run {first} and the later steps once more; other commits that succeeded are kept"
+                again = " (a commit: its effect happens once more)" if self._seen.definition.steps[0].commit else ""
+                does = f"run {first}{again} and the later steps again; other commits that succeeded are kept"
                 yield Remedy(self._say("retry", first, options=("--force",)), does)
 
     def _may(self, verb: str, step: str | None = None, *, force: bool = False) -> bool:
         """Whether the engine would take the verb now."""
-        if verb not in VERBS:
-            return False
         try:
             if check_verb(verb, self._state, force=force, step=step) == NO_OP:
                 return False

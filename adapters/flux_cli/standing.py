@@ -12,7 +12,9 @@ from flux_core.machine import is_due, takeover_at, timer
 from flux_core.workflow import UNDO
 
 if TYPE_CHECKING:
-    from flux_core import ErrorInfo, StepExecution, WorkflowState
+    from collections.abc import Sequence
+
+    from flux_core import AuditEntry, ErrorInfo, StepExecution, WorkflowState
 
 _BAD: Final = frozenset({s.FAILED, s.ROLLED_BACK, s.STUCK, s.BLOCKED})
 _VERB: Final = {s.COMPLETED: "has completed", s.FAILED: "has failed", s.CANCELLED: "was cancelled"}
@@ -41,11 +43,15 @@ def overdue(state: WorkflowState, now: int) -> bool:
     return state.owned or due is None or due <= now
 
 
-def reasons(state: WorkflowState, now: int) -> list[str]:
-    """Why it stands as it does: the error, what it waits for, who owns it. One sentence each."""
+def reasons(state: WorkflowState, now: int, audit: Sequence[AuditEntry] = ()) -> list[str]:
+    """Why it stands as it does: who stopped it, the error, what it waits for, who owns it. One sentence each."""
     told = []
+    if state.paused and state.status != s.PAUSED:
+        told.append("it will be paused once the running step has ended")
+    if state.paused or state.status == s.CANCELLED:
+        told += _asked("pause" if state.paused else "cancel", audit)
     error = state.error or state.failure
-    if error is not None and state.status != s.COMPLETED:
+    if error is not None and state.status not in {s.COMPLETED, s.CANCELLED}:
         told.append(trouble(error))
     if not state.terminal:
         told += _waits(state, now)
@@ -53,6 +59,14 @@ def reasons(state: WorkflowState, now: int) -> list[str]:
     failed = [step.path for step in state.steps.values() if step.status == s.COMPENSATION_FAILED]
     told += [f"the effect of step {path} still stands: its compensation failed" for path in failed]
     return told
+
+
+def _asked(verb: str, audit: Sequence[AuditEntry]) -> list[str]:
+    entry = next((one for one in reversed(audit) if one.verb == verb), None)
+    if entry is None or not (entry.who or entry.why):
+        return []
+    by = f" by {entry.who}" if entry.who else ""
+    return [printable(f"asked for{by}{': ' if entry.why else ''}{entry.why or ''}")]
 
 
 def trouble(error: ErrorInfo) -> str:
@@ -72,6 +86,8 @@ def _waits(state: WorkflowState, now: int) -> list[str]:
         ending = "" if wait.due is None else f" {_end(wait.due, now)}"
         after = "" if wait.due is None else "; then " + ("it goes on with a default" if wait.default else "it fails")
         told.append(f"step {path} waits for the signal {names}{ending}{after}")
+    if state.expires is not None and not state.undoing:
+        told.append(f"the whole has to end by {moment(state.expires, now)}")
     for key, due in state.retry_at.items():
         what = f"the next attempt to undo step {key.removesuffix(UNDO)}"
         what = what if key.endswith(UNDO) else f"the next attempt of step {key}"

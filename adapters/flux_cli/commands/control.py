@@ -1,4 +1,4 @@
-"""`flux signal`, `flux cancel`: what an instance is told from outside."""
+"""`flux signal`, `pause`, `unpause`, `cancel`: what an instance is told from outside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from flux_cli.completion import words_of
 from flux_cli.documents import json_argument
 from flux_cli.operation import operate
-from flux_cli.options import App, Json, Who, Why, who
+from flux_cli.options import App, Instance, Json, Who, Why, who
 from flux_cli.targets import targeted
 from flux_core.keys import mail_id
 
@@ -70,12 +70,7 @@ def signal(
 
 
 def cancel(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[WORKFLOW] ID", help="The instance.", autocompletion=words_of("ID"), show_default=False
-        ),
-    ] = None,
+    words: Instance = None,
     *,
     app: App = None,
     by: Who = None,
@@ -90,3 +85,37 @@ def cancel(
     target = targeted(app, words, "cancel", "ID")
     engine = target.engine
     operate(target, lambda: engine.cancel(target.workflow, target.id, why, who=who(by)), as_json=as_json)
+
+
+def pause(
+    words: Instance = None,
+    *,
+    app: App = None,
+    by: Who = None,
+    why: Why = None,
+    as_json: Json = False,
+) -> None:
+    """Let nothing more of an instance begin until it is unpaused.
+
+    A step that is running ends first. Signals are kept, and timers go on counting.
+    """
+    target = targeted(app, words, "pause", "ID")
+    engine = target.engine
+    operate(target, lambda: engine.pause(target.workflow, target.id, who=who(by), why=why), as_json=as_json)
+
+
+def unpause(
+    words: Instance = None,
+    *,
+    app: App = None,
+    by: Who = None,
+    why: Why = None,
+    as_json: Json = False,
+) -> None:
+    """End a pause and go on, with whatever came meanwhile.
+
+    It also takes back a pause that waits for the running step. The steps run in this process.
+    """
+    target = targeted(app, words, "unpause", "ID")
+    engine = target.engine
+    operate(target, lambda: engine.unpause(target.workflow, target.id, who=who(by), why=why), as_json=as_json)

@@ -8,8 +8,9 @@ import typer
 
 from flux_cli.completion import step_names, words_of
 from flux_cli.documents import json_argument
+from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.operation import operate
-from flux_cli.options import App, Json, Who, Why, who
+from flux_cli.options import App, Instance, Json, Who, Why, who
 from flux_cli.targets import targeted
 
 _Step = Annotated[
@@ -27,6 +28,14 @@ def retry(
     words: _Step = None,
     *,
     app: App = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON|@FILE|-",
+            help="A JSON object: its keys are set in the data that was restored.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option(
@@ -46,16 +55,18 @@ def retry(
     target = targeted(app, words, "retry", "ID", "STEP")
     (step,) = target.rest
     engine = target.engine
-    operate(target, lambda: engine.retry_step(target.workflow, target.id, step, force=force), as_json=as_json)
+    patch = json_argument("--data", data)
+    if patch is not None and not isinstance(patch, dict):
+        raise CommandFailed("--data must be a JSON object, the keys of the data to set: --data '{\"total\": 7}'", USAGE)
+    operate(
+        target,
+        lambda: engine.retry_step(target.workflow, target.id, step, force=force, data=patch, who=who(by), why=why),
+        as_json=as_json,
+    )
 
 
 def resume(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[WORKFLOW] ID", help="The instance.", autocompletion=words_of("ID"), show_default=False
-        ),
-    ] = None,
+    words: Instance = None,
     *,
     app: App = None,
     from_step: Annotated[
@@ -78,7 +89,11 @@ def resume(
     """
     target = targeted(app, words, "resume", "ID")
     engine = target.engine
-    operate(target, lambda: engine.resume(target.workflow, target.id, from_step), as_json=as_json)
+    operate(
+        target,
+        lambda: engine.resume(target.workflow, target.id, from_step, who=who(by), why=why),
+        as_json=as_json,
+    )
 
 
 def complete(

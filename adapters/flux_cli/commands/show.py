@@ -10,14 +10,13 @@ from rich.live import Live
 from rich.text import Text
 
 from flux_cli import standing
-from flux_cli.completion import words_of
 from flux_cli.documents import whole
 from flux_cli.failures import told
 from flux_cli.happenings import line
 from flux_cli.inspection import Inspection
 from flux_cli.instances import print_instance, progress
 from flux_cli.operation import note_memory
-from flux_cli.options import App
+from flux_cli.options import App, Instance
 from flux_cli.output import emit, results, written
 from flux_cli.targets import targeted
 
@@ -31,12 +30,7 @@ _PAUSE: Final = 0.25
 
 
 def show(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[WORKFLOW] ID", help="The instance.", autocompletion=words_of("ID"), show_default=False
-        ),
-    ] = None,
+    words: Instance = None,
     *,
     app: App = None,
     follow: Annotated[
