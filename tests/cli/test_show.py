@@ -14,7 +14,7 @@ from tests.cli.orders import STATUSES, Orders
 if TYPE_CHECKING:
     from typer.testing import Result
 
-    from flux_core import Header, InstanceRef
+    from flux_core import InstanceRef
     from tests.cli.conftest import Flux
 
 
@@ -282,16 +282,16 @@ class TestFollow:
     def followed(self, orders: Orders, *options: str) -> Result:
         """`flux show --follow`, while somebody else goes on with the instance once it has been looked at."""
         store: Any = orders.engine.storage
-        header = store.header
+        read = store.read
 
-        def looked(ref: InstanceRef) -> Header | None:
+        def looked(ref: InstanceRef, start: int = 0) -> list[bytes]:
+            found: list[bytes] = read(ref, start)
             if other.ident is None:
                 other.start()
-            found: Header | None = header(ref)
             return found
 
         other = Thread(target=orders.engine.recover)
-        store.header = looked
+        store.read = looked
         try:
             return orders("show", "o-1", "--follow", *options)
         finally:

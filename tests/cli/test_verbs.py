@@ -289,7 +289,7 @@ class TestResume:
 
     def test_of_what_still_fails_is_exit_code_1_and_says_what_next(self, orders: Orders) -> None:
         orders.reach("failed")
-        orders.module.healthy = False  # type: ignore[attr-defined]
+        orders.module.healthy = False
         done = orders("resume", "o-1")
         assert done.exit_code == 1
         assert done.stdout == (
