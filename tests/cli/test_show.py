@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flux_cli.commands import show
+from flux_core.keys import idempotency_key
 from tests.cli.orders import STATUSES, Orders
 
 if TYPE_CHECKING:
@@ -95,6 +96,12 @@ class TestTheScreen:
         orders.reach("stuck")
         assert any(row.split()[:2] == ["gate", "unknown"] for row in shown(orders))
         assert orders.json("show", "o-1")["steps"][1]["status"] == "running"
+
+    def test_of_an_unknown_outcome_tells_the_key_that_the_other_side_knows(self, orders: Orders) -> None:
+        orders.reach("stuck")
+        key = idempotency_key("default", "order", "o-1", "gate", 0)
+        assert f"the idempotency key of step gate is {key}" in shown(orders)
+        assert orders.json("show", "o-1")["steps"][1]["idempotency_key"] == key
 
     def test_of_an_instance_whose_process_died_says_who_takes_it_over(self, orders: Orders) -> None:
         orders.reach("running")
