@@ -63,6 +63,13 @@ def reasons(state: WorkflowState, now: int, audit: Sequence[AuditEntry] = ()) ->
     return told
 
 
+def key_of(state: WorkflowState, path: str) -> str:
+    """The idempotency key of a step's next attempt or open one, of its compensation's if `path` says so."""
+    step = path.removesuffix(UNDO)
+    origin = state.origins.get(step, step) + path[len(step) :]  # a renamed step keeps its key
+    return idempotency_key(state.tenant, state.name, state.id, origin, state.discarded.get(step, 0))
+
+
 def _unknown(state: WorkflowState) -> list[tuple[str, str]]:
     """The attempts whose outcome nobody knows, and the keys that the other side knows them by."""
     if state.owned:
@@ -71,8 +78,7 @@ def _unknown(state: WorkflowState) -> list[tuple[str, str]]:
     for path in {**state.intents, **state.doubts}:
         step = path.removesuffix(UNDO)
         what = f"step {step}" if path == step else f"the compensation of step {step}"
-        key = idempotency_key(state.tenant, state.name, state.id, path, state.discarded.get(step, 0))
-        found.append((what, key))
+        found.append((what, key_of(state, path)))
     return found
 
 

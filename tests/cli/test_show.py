@@ -136,11 +136,11 @@ class TestTheScreen:
 
     def test_says_why_what_would_be_likely_cannot_be_done(self, orders: Orders) -> None:
         orders.reach("stuck")
-        orders.module.deploy("stuck", more=True)
+        orders.module.deploy("stuck", turned=True)
         rows = shown(orders)
         at = rows.index("what you can do now")
         assert rows[at + 1].startswith(
-            "  (complete is refused for workflow 'order', id 'o-1': its definition has changed"
+            "  (workflow 'order', id 'o-1': the steps of workflow 'order' have changed since the instance started"
         )
         assert rows[at + 2 :] == [
             "  stop it, and undo what it has done:",
