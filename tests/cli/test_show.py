@@ -165,6 +165,10 @@ class TestTheScreen:
             "bank",
         ]
 
+    def test_is_not_padded_where_nobody_looks(self, orders: Orders) -> None:
+        orders.reach("failed")
+        assert max(map(len, orders("show", "o-1").stdout.splitlines())) < 120
+
     def test_writes_control_characters_of_others_so_that_they_do_nothing(self, orders: Orders) -> None:
         orders.reach("suspended")
         orders("signal", "o-1", "other", "--payload", '"\\u001b[2J"')
