@@ -1,6 +1,6 @@
 """What a shape is made of: the world outside the engine, the verbs of a script, and operators.
 
-Nothing here knows of crashes; the driver in `test_crash_matrix` plays platform and sweeper. Verbs are sent again until
+Nothing here knows of crashes; the driver in `driving` plays platform and sweeper. Verbs are sent again until
 they are acknowledged, so those that are not idempotent look first, as a person would.
 """
 
@@ -18,7 +18,7 @@ from flux_core.testing import Journal, VirtualClock
 from flux_core.testing.journal import RUN, UNDONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from flux_core import FluxEngine, FluxResult, WorkflowBuilder, WorkflowStorage
     from flux_core.context import Context
@@ -51,6 +51,21 @@ class World:
         """Whether `name` is asked for the first time (or one of the first `times`)."""
         self._asked[name] += 1
         return self._asked[name] <= times
+
+    def copy(self, store: WorkflowStorage) -> World:
+        """Another world that stands where this one stands, around `store`."""
+        other = World(store)
+        other.clock.advance(self.clock.monotonic())
+        other.journal += self.journal
+        other.happened = dict(self.happened)
+        other.repaired = self.repaired
+        other._asked = Counter(self._asked)
+        return other
+
+    def known(self) -> Hashable:
+        """Equal for two worlds that stand alike."""
+        asked = tuple(self._asked.items())
+        return self.clock.monotonic(), tuple(self.journal), repr(self.happened), self.repaired, asked
 
     def undo(self, ctx: Context) -> None:
         """The effect of a compensator."""
