@@ -9,7 +9,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from flux_core.data import Data
-from flux_core.errors import StepTimeout
+from flux_core.errors import DefinitionError, StepTimeout
 from flux_core.keys import idempotency_key
 from flux_core.secret import Secret
 from flux_core.state import COMPENSATED, COMPENSATING, COMPENSATION_FAILED, COMPLETED, RUNNING, StepExecution
@@ -32,10 +32,17 @@ if TYPE_CHECKING:
 class Surroundings:
     """What all attempts of one invocation share. The engine makes it; contexts read it."""
 
-    __slots__ = ("clock", "input", "logger", "ref", "secrets", "state")
+    __slots__ = ("clock", "input", "logger", "patches", "ref", "secrets", "state")
 
     def __init__(
-        self, ref: InstanceRef, state: WorkflowState, input_: object, clock: Clock, logger: Logger, secrets: Secrets
+        self,
+        ref: InstanceRef,
+        state: WorkflowState,
+        input_: object,
+        clock: Clock,
+        logger: Logger,
+        secrets: Secrets,
+        patches: tuple[str, ...],
     ) -> None:
         self.ref = ref
         self.state = state
@@ -43,6 +50,8 @@ class Surroundings:
         self.clock = clock
         self.logger = logger
         self.secrets = secrets
+        self.patches = patches
+        """What the definition at hand declares."""
 
 
 _revealing = allocate_lock()
@@ -209,7 +218,23 @@ class Context:
             raise AttributeError(message)
         ref, path = around.ref, self._step.path
         k = around.state.discarded.get(path, 0)
+        path = around.state.origins.get(path, path)  # a renamed step keeps its key
         return idempotency_key(ref.tenant, ref.workflow, ref.id, path + UNDO if self._undo else path, k)
+
+    def patch(self, name: str) -> bool:
+        """Whether the instance was started by a definition that had `name` among its `patches`.
+
+        The answer is the same in every step of an instance and after any deployment, so code behind it can rely on
+        what steps before it did. `DefinitionError` for a name that the workflow does not declare.
+        """
+        around = self._live()
+        if name not in around.patches:
+            message = (
+                f"ctx.patch({name!r}): workflow {around.ref.workflow!r} declares no such patch; declare it with "
+                f"create_workflow(..., patches=[{name!r}])"
+            )
+            raise DefinitionError(message)
+        return name in around.state.patches
 
     @property
     def log(self) -> StepLog:

@@ -25,6 +25,7 @@ from flux_core.errors import (
 )
 from flux_core.events import (
     CancelRequested,
+    DefinitionChanged,
     Event,
     PauseRequested,
     RetryRequested,
@@ -35,7 +36,7 @@ from flux_core.keys import content_hash, mail_id
 from flux_core.load import Loaded, load, load_log, unknown_instance
 from flux_core.logger import FluxSilentLogger, GuardedLogger
 from flux_core.loop import EngineLoop
-from flux_core.machine import check_verb, decide, evolve, failed_step, is_due
+from flux_core.machine import check_verb, continuation, decide, evolve, failed_step, is_due
 from flux_core.machine.verbs import ALLOWED, NO_OP
 from flux_core.machine.waiting import mail_key
 from flux_core.memory import MemoryStorage
@@ -58,7 +59,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
+    from flux_core.aio import AsyncEngine
     from flux_core.audit import AuditEntry
+    from flux_core.instance import Instance
+    from flux_core.machine import Continuation
     from flux_core.ports import Clock, Due, Entropy, Logger, TraceSink, WorkflowStorage
     from flux_core.secret import Resolver
     from flux_core.state import WorkflowState
@@ -425,6 +429,20 @@ class FluxEngine:
 
         return BatchResult(run_batch(one, len(todo), concurrency, progress))
 
+    def instance(self, workflow: Workflow, id: str) -> Instance:
+        """A handle whose methods are the verbs for this one instance: `run.signal("approval")`."""
+        definition = self._workflow(workflow)
+        from flux_core.instance import Instance
+
+        return Instance(self, definition, check_key("id", id))
+
+    @property
+    def aio(self) -> AsyncEngine:
+        """The verbs as coroutines: `await engine.aio.execute(...)`."""
+        from flux_core.aio import AsyncEngine
+
+        return AsyncEngine(self)
+
     # --- verbs that look, and the one that removes --------------------------------------------------------
 
     def get(self, workflow: Workflow, id: str) -> FluxResult:
@@ -477,6 +495,18 @@ class FluxEngine:
         if not self.storage.purge(ref, state.seq):
             message = f"workflow {definition.name!r}, id {id!r} was changed meanwhile; look at it again"
             raise Refused(message)
+
+    def check(self, workflow: Workflow, id: str) -> Continuation:
+        """Whether `workflow`, as it is declared here, can continue the instance; if not, why and what to write."""
+        definition = self._workflow(workflow)
+        state = load(self.storage, self._ref(definition, id)).state
+        found = continuation(definition, state)
+        if definition.validator is not None:
+            try:
+                definition.validator.parse(state.input)
+            except InputInvalid as error:
+                found.problems.append(f"its input is no longer accepted: {error}; let .input(...) accept it")
+        return found
 
     def describe(self, workflow: Workflow) -> dict[str, Any]:
         """The definition as plain data, with this engine's defaults filled in."""
@@ -565,6 +595,10 @@ class FluxEngine:
             loaded = load(self.storage, ref)
             state = loaded.state
             event = request(state, lambda: load_log(self.storage, ref))
+            if isinstance(event, RetryRequested | StepResolved) and state.fingerprint != definition.fingerprint:
+                # These name steps, so the instance takes over the definition that they are the steps of first.
+                self._append_control(ref, definition, loaded, DefinitionChanged())
+                continue
             if event is None or self._append_control(ref, definition, loaded, event):
                 break
         return self._ticked(ref, definition, loaded, end, begun, always=not state.owned)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 STEP: Final = "step"
 COMMIT: Final = "commit"
+WAIT: Final = "wait"
+SLEEP: Final = "sleep"
+COMMITS: Final = "cC"
+UNDOABLE: Final = "SC"
+"""Letters of `WorkflowDefinition.kinds`: `s` step, `c` commit, `w` wait, `z` sleep, upper case with a compensation."""
 UNDO: Final = "~undo"
 """The suffix of a compensation's path (PROTOCOL, Idempotency key)."""
 
@@ -65,12 +70,14 @@ class StepDefinition:
     """One node of a definition. `path` names it within the instance; at the top level it is the name itself."""
 
     __slots__ = (
+        "aliases",
         "commit",
         "compensate",
         "give_up_on",
         "handler",
         "index",
         "inline_backoff",
+        "kind",
         "name",
         "on_unknown",
         "path",
@@ -85,7 +92,7 @@ class StepDefinition:
         name: str,
         handler: Handler,
         *,
-        commit: bool = False,
+        kind: str = STEP,
         retries: int | None = None,
         timeout: float | None = None,
         when: Handler | None = None,
@@ -95,12 +102,15 @@ class StepDefinition:
         retry: RetryPolicy | None = None,
         index: int = -1,
         inline_backoff: float = 2.0,
+        aliases: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.path = name
         self.index = index
         self.handler = handler
-        self.commit = commit
+        self.kind = kind
+        """`step`, `commit`, `wait` or `sleep`; with the name, what the fingerprint is made of."""
+        self.commit = kind == COMMIT
         self.retries = retries
         self.timeout = timeout
         self.when = when
@@ -109,11 +119,8 @@ class StepDefinition:
         self.give_up_on = give_up_on
         self.retry = retry
         self.inline_backoff = inline_backoff
-
-    @property
-    def kind(self) -> str:
-        """`step` or `commit`; with the name, what the fingerprint is made of."""
-        return COMMIT if self.commit else STEP
+        self.aliases = aliases
+        """Names that the step had in earlier definitions."""
 
     def bound(self, defaults: Defaults, index: int) -> StepDefinition:
         """A copy in which every option has a value."""
@@ -129,7 +136,7 @@ class StepDefinition:
         return StepDefinition(
             self.name,
             self.handler,
-            commit=self.commit,
+            kind=self.kind,
             retries=defaults.retries if self.retries is None else self.retries,
             timeout=defaults.timeout if self.timeout is None else self.timeout,
             when=self.when,
@@ -139,6 +146,7 @@ class StepDefinition:
             retry=self.retry or defaults.retry,
             index=index,
             inline_backoff=defaults.inline_backoff,
+            aliases=self.aliases,
         )
 
     def time_limit(self, *, undo: bool) -> float | None:
@@ -161,7 +169,7 @@ class StepDefinition:
 class WorkflowDefinition:
     """A frozen workflow. Engines bind it to their defaults; everybody else reads it."""
 
-    __slots__ = ("_fingerprint", "by_path", "name", "steps", "timeout", "types", "validator", "version")
+    __slots__ = ("by_path", "fingerprint", "name", "patches", "steps", "timeout", "types", "validator", "version")
 
     def __init__(
         self,
@@ -172,6 +180,7 @@ class WorkflowDefinition:
         types: tuple[type, ...] = (),
         *,
         timeout: float | None = None,
+        patches: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.version = version
@@ -180,18 +189,16 @@ class WorkflowDefinition:
         self.types = types
         self.timeout = timeout
         """Seconds that an instance may take from its start (or retry) to its end; None without a limit."""
+        self.patches = patches
+        """Names that `ctx.patch` may ask for."""
         self.by_path = {step.path: step for step in steps}
-        self._fingerprint: str | None = None
+        self.fingerprint = _fingerprint(steps)
+        """A hash of [(name, kind)]: equal fingerprints can continue each other's instances."""
 
     @property
-    def fingerprint(self) -> str:
-        """A hash of [(name, kind)]: equal fingerprints can continue each other's instances."""
-        if self._fingerprint is None:
-            from hashlib import sha256
-
-            shape = "\n".join(f"{step.name} {step.kind}" for step in self.steps)
-            self._fingerprint = sha256(shape.encode()).hexdigest()[:16]
-        return self._fingerprint
+    def kinds(self) -> str:
+        """A letter a step: what an instance keeps of a definition beside the names (see `machine.adoption`)."""
+        return "".join(_letter(step) for step in self.steps)
 
     def step(self, name: str) -> StepDefinition:
         """The step of that name, or `UnknownStep` listing those there are."""
@@ -204,7 +211,9 @@ class WorkflowDefinition:
     def bound(self, defaults: Defaults) -> WorkflowDefinition:
         """A copy in which every step has its retries, timeout and back-off, from itself or from `defaults`."""
         steps = tuple(step.bound(defaults, index) for index, step in enumerate(self.steps))
-        return WorkflowDefinition(self.name, self.version, steps, self.validator, self.types, timeout=self.timeout)
+        return WorkflowDefinition(
+            self.name, self.version, steps, self.validator, self.types, timeout=self.timeout, patches=self.patches
+        )
 
     def describe(self) -> dict[str, Any]:
         """The definition as plain data."""
@@ -213,9 +222,25 @@ class WorkflowDefinition:
             "version": self.version,
             "fingerprint": self.fingerprint,
             "timeout": self.timeout,
+            "patches": list(self.patches),
             "steps": [step.describe() for step in self.steps],
         }
 
     def build(self) -> WorkflowDefinition:
         """Itself, so that builders and definitions can be passed alike."""
         return self
+
+
+def _fingerprint(steps: tuple[StepDefinition, ...]) -> str:
+    from hashlib import sha256
+
+    shape = "\n".join(f"{step.name} {step.kind}" for step in steps)
+    return sha256(shape.encode()).hexdigest()[:16]
+
+
+_LETTERS: Final = {STEP: "s", COMMIT: "c", WAIT: "w", SLEEP: "z"}
+
+
+def _letter(step: StepDefinition) -> str:
+    letter = _LETTERS[step.kind]
+    return letter.upper() if step.compensate is not None else letter

@@ -33,7 +33,7 @@ from tests.simulation.script import Shape, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from flux_core import FluxResult, Header, Mail, WorkflowStorage
+    from flux_core import FluxResult, Header, Mail, WorkflowDefinition, WorkflowStorage
 
 T = TypeVar("T")
 
@@ -144,6 +144,8 @@ class Drive:
         self.world = World(store) if begin is None else begin.world.copy(store)
         self.world.meanwhile = lambda act: act(self._engine(store))
         self.definition = shape.build(self.world).build()
+        """The one that the instance was started with."""
+        self._deployed: WorkflowDefinition | None = None
         self.ref = InstanceRef("default", self.definition.name, id)
         self.failures = 0
         """Invocations that died or gave up."""
@@ -165,8 +167,17 @@ class Drive:
                 self._agenda = self._agenda._replace(next=SWEEP)
         assert self.plan.fired or not self.plan.faults, f"no fault took place: {self.plan.faults}"
         assert not self.plan.after_death
-        check_invariants(self.store, self.ref, self.world.journal, workflow=self.definition, at_rest=True)
-        return self._end(self._engine(self.store).get(self.definition, self.id))
+        current = self._current()
+        check_invariants(self.store, self.ref, self.world.journal, workflow=current, at_rest=True)
+        return self._end(self._engine(self.store).get(current, self.id))
+
+    def _current(self) -> WorkflowDefinition:
+        """The definition that is deployed."""
+        if self.world.deployed is None:
+            return self.definition
+        if self._deployed is None:
+            self._deployed = self.world.deployed(self.world).build()
+        return self._deployed
 
     def _invoke(self, verb: int, acknowledged: bool, to_do: str) -> Agenda:
         """One invocation at most, and what to do after it."""
@@ -192,7 +203,7 @@ class Drive:
         assert self._invocations <= MOST_INVOCATIONS, "the instance never comes to rest"
         return FluxEngine(
             store,
-            workflows=[self.definition],
+            workflows=[self._current()],
             clock=self.world.clock,
             entropy=SeededEntropy(self._invocations),
             lease=LEASE,
@@ -220,7 +231,7 @@ class Drive:
         header = self.store.header(self.ref)
         if header is None or header.status != "stuck":
             return None
-        return self._engine(self.store).get(self.definition, self.id)
+        return self._engine(self.store).get(self._current(), self.id)
 
     def _look(self) -> None:
         if self.store.tail(self.ref) is not None:

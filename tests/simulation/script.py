@@ -38,6 +38,8 @@ class World:
         self.happened: dict[str, object] = {}
         """Idempotency key -> what the other side answered: it does nothing twice for one key."""
         self.repaired = False
+        self.deployed: Callable[[World], WorkflowBuilder] | None = None
+        """What builds the definition that has taken the shape's place."""
         self.meanwhile: Callable[[Callable[[FluxEngine], object]], object] = lambda act: None
         """Has another invocation, which never crashes, act at this moment; the driver fills it in."""
         self._asked: Counter[str] = Counter()
@@ -59,13 +61,15 @@ class World:
         other.journal += self.journal
         other.happened = dict(self.happened)
         other.repaired = self.repaired
+        other.deployed = self.deployed
         other._asked = Counter(self._asked)
         return other
 
     def known(self) -> Hashable:
         """Equal for two worlds that stand alike."""
         asked = tuple(self._asked.items())
-        return self.clock.monotonic(), tuple(self.journal), repr(self.happened), self.repaired, asked
+        changed = self.repaired, self.deployed
+        return self.clock.monotonic(), tuple(self.journal), repr(self.happened), changed, asked
 
     def undo(self, ctx: Context) -> None:
         """The effect of a compensator."""
@@ -101,7 +105,8 @@ def look(world: World, stuck: FluxResult) -> tuple[str, list[object] | None]:
     assert state.stuck is not None, "only a stuck instance has a place where it is stuck"
     path = state.stuck[1]
     assert path is not None
-    key = idempotency_key(state.tenant, state.name, state.id, path, state.discarded.get(path, 0))
+    origin = state.origins.get(path, path)
+    key = idempotency_key(state.tenant, state.name, state.id, origin, state.discarded.get(path, 0))
     return path, [world.happened[key]] if key in world.happened else None
 
 
@@ -151,6 +156,16 @@ def pause(world: World, engine: FluxEngine, id: str) -> object:
 
 def unpause(world: World, engine: FluxEngine, id: str) -> object:
     return engine.unpause(_name(engine), id, who="operator")
+
+
+def deploy(build: Callable[[World], WorkflowBuilder]) -> Verb:
+    """From now on every invocation has another definition of the workflow."""
+
+    def change(world: World, engine: FluxEngine, id: str) -> object:
+        world.deployed = build
+        return None
+
+    return change
 
 
 def later(seconds: float) -> Verb:
