@@ -16,6 +16,7 @@ from flux_core.errors import (
     Conflict,
     CorruptRecord,
     DefinitionError,
+    ImportUnfinished,
     InputInvalid,
     Refused,
     UnknownStep,
@@ -559,7 +560,7 @@ class FluxEngine:
         begun = self.clock.monotonic()
         try:
             state = self._loop.tick(ref, known[1], load(self.storage, ref), end, swept=entry.due)
-        except (CallerError, CorruptRecord) as error:
+        except (CallerError, CorruptRecord, ImportUnfinished) as error:
             self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
             return None
         return FluxResult(state, self.clock.monotonic() - begun)
