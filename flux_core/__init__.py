@@ -1,5 +1,6 @@
 """Flux: durable workflows on any cloud's functions, with state in your own store and no server."""
 
+from flux_core.audit import AuditEntry
 from flux_core.builder import WorkflowBuilder, compensation, create_workflow
 from flux_core.context import Context
 from flux_core.data import Data
@@ -47,6 +48,7 @@ __all__ = [
     "FAIL",
     "NOT_DONE",
     "UNKNOWN",
+    "AuditEntry",
     "BatchResult",
     "CallerError",
     "Clock",

@@ -15,6 +15,7 @@ from flux_core.options import (
     checked_retries,
     checked_retry,
     checked_timeout,
+    checked_workflow_timeout,
 )
 from flux_core.workflow import COMMIT, STEP, Compensation, StepDefinition, WorkflowDefinition
 
@@ -58,11 +59,15 @@ class WorkflowBuilder:
         timeout: float | None,
         retry: RetryPolicy | None,
         types: tuple[type, ...],
+        *,
+        whole: float | None = None,
     ) -> None:
+        """`timeout` (an attempt) and `whole` (the instance) are seconds."""
         self.name = name
         self._version = version
         self._retries = retries
         self._timeout = timeout
+        self._whole = whole
         self._retry = retry
         self._types = types
         self._schema: object = None
@@ -154,7 +159,9 @@ class WorkflowBuilder:
             types += (found for found in types_of(model) if found not in types)
         for model in types:
             register_type(model)
-        return WorkflowDefinition(self.name, self._version, tuple(self._steps), validator, tuple(types))
+        return WorkflowDefinition(
+            self.name, self._version, tuple(self._steps), validator, tuple(types), timeout=self._whole
+        )
 
     def _add(self, name: str | Handler, handler: Handler | None, *, commit: bool, options: dict[str, Any]) -> Any:
         if callable(name):
@@ -202,6 +209,7 @@ def create_workflow(
     name: str,
     *,
     version: str = "1",
+    timeout: Duration | None = None,
     retries: int | None = None,
     step_timeout: Duration | None = None,
     retry: RetryPolicy | None = None,
@@ -209,9 +217,11 @@ def create_workflow(
 ) -> WorkflowBuilder:
     """Start declaring a workflow.
 
-    `version` is yours, kept with every instance. `retries`, `step_timeout` (seconds or timedelta an attempt) and
-    `retry` are defaults for its steps. `types` are dataclasses, models or enums that may be stored in `ctx.data` and
-    outputs; those of `.input(...)` and `.data(...)` are known already.
+    `version` is yours, kept with every instance. `timeout` (seconds or timedelta) bounds the whole: an instance that
+    has not ended by then notices at its next checkpoint or timer, is undone and fails with `WorkflowTimeout`; a retry
+    gives it the same time again, and an instance keeps the limit that it was started with. `retries`, `step_timeout`
+    (seconds or timedelta an attempt) and `retry` are defaults for its steps. `types` are dataclasses, models or enums
+    that may be stored in `ctx.data` and outputs; those of `.input(...)` and `.data(...)` are known already.
     """
     check_workflow_name(name)
     where = f"workflow {name!r}"
@@ -220,7 +230,13 @@ def create_workflow(
         raise DefinitionError(message)
     checked = checked_retry(where, retry)
     return WorkflowBuilder(
-        name, version, checked_retries(where, retries), checked_timeout(where, step_timeout), checked, tuple(types)
+        name,
+        version,
+        checked_retries(where, retries),
+        checked_timeout(where, step_timeout, "step_timeout"),
+        checked,
+        tuple(types),
+        whole=checked_workflow_timeout(where, timeout),
     )
 
 

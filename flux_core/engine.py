@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
+from flux_core.audit import audit
 from flux_core.builder import WorkflowBuilder
 from flux_core.codec import decode_payload, decode_record, encode_payload
 from flux_core.deadline import Deadline
@@ -23,7 +24,14 @@ from flux_core.errors import (
     UnknownWorkflow,
     Unserialisable,
 )
-from flux_core.events import CancelRequested, Event, RetryRequested, StepResolved
+from flux_core.events import (
+    CancelRequested,
+    Event,
+    PauseRequested,
+    RetryRequested,
+    StepResolved,
+    UnpauseRequested,
+)
 from flux_core.keys import content_hash, mail_id
 from flux_core.load import Loaded, load, load_log, unknown_instance
 from flux_core.logger import FluxSilentLogger, GuardedLogger
@@ -49,6 +57,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
+    from flux_core.audit import AuditEntry
     from flux_core.ports import Clock, Due, Entropy, Logger, TraceSink, WorkflowStorage
     from flux_core.state import WorkflowState
 
@@ -201,20 +210,26 @@ class FluxEngine:
         id: str,
         step: str,
         *,
+        data: Mapping[str, object] | None = None,
         force: bool = False,
+        who: str | None = None,
+        why: str | None = None,
         deadline: DeadlineLike | None = None,
     ) -> FluxResult:
         """Restore the data to what it was before `step`, then run it and the later ones; succeeded commits are kept.
 
-        After a rollback it starts at the earliest compensated step at or before `step`. `force` also re-runs `step`
-        if it is a commit that succeeded, and is needed where the table of verbs says so. `Refused` says why not.
+        `data` sets top-level keys on top of what was restored; a commit that is kept applies its own changes again at
+        its turn. After a rollback it starts at the earliest compensated step at or before `step`. `force` also re-runs
+        `step` if it is a commit that succeeded, and is needed where the table of verbs says so. `Refused` says why not,
+        `InputInvalid` which key of `data` cannot be kept. `who` and `why` are kept in the log (see `audit`).
         """
         definition = self._workflow(workflow)
         definition.step(step)
+        patch = _checked_data(definition.name, id, step, data)
 
         def request(state: WorkflowState, log: _Log) -> Event:
             check_verb("retry_step", state, force=force)
-            return RetryRequested(step, log(), force=force)
+            return RetryRequested(step, log(), why, who, force=force, data=patch)
 
         return self._control(definition, id, request, deadline)
 
@@ -224,6 +239,8 @@ class FluxEngine:
         id: str,
         from_step: str | int | None = None,
         *,
+        who: str | None = None,
+        why: str | None = None,
         deadline: DeadlineLike | None = None,
     ) -> FluxResult:
         """Go on: a failed instance from its failed step (or `from_step`, a name or 0-based place). Tick others."""
@@ -237,7 +254,7 @@ class FluxEngine:
         def request(state: WorkflowState, log: _Log) -> Event | None:
             if check_verb("resume", state) != ALLOWED:
                 return None  # somebody else has resumed it meanwhile
-            return RetryRequested(target or failed_step(state), log(), force=False)
+            return RetryRequested(target or failed_step(state), log(), why, who, force=False)
 
         return self._control(definition, id, request, deadline)
 
@@ -258,6 +275,43 @@ class FluxEngine:
             return None if cell == NO_OP or state.undoing else CancelRequested(reason, who)
 
         return self._control(definition, id, request, deadline)
+
+    def pause(
+        self,
+        workflow: Workflow,
+        id: str,
+        *,
+        who: str | None = None,
+        why: str | None = None,
+        deadline: DeadlineLike | None = None,
+    ) -> FluxResult:
+        """Let nothing more begin until `unpause`: at once, or after the step that is running.
+
+        Signals are kept and timers go on counting meanwhile; what is due then happens after the pause. `Refused` for
+        an instance that has ended, is being undone, is stuck or blocked.
+        """
+
+        def request(state: WorkflowState, _log: _Log) -> Event | None:
+            cell = check_verb("pause", state)
+            return None if cell == NO_OP or state.paused or state.undoing else PauseRequested(why, who)
+
+        return self._control(self._workflow(workflow), id, request, deadline)
+
+    def unpause(
+        self,
+        workflow: Workflow,
+        id: str,
+        *,
+        who: str | None = None,
+        why: str | None = None,
+        deadline: DeadlineLike | None = None,
+    ) -> FluxResult:
+        """End a pause and go on; also take back a pause that has not begun. Without a pause it changes nothing."""
+
+        def request(state: WorkflowState, _log: _Log) -> Event | None:
+            return UnpauseRequested(why, who) if state.paused and not state.terminal else None
+
+        return self._control(self._workflow(workflow), id, request, deadline)
 
     def complete_step(
         self,
@@ -380,6 +434,14 @@ class FluxEngine:
         begun = self.clock.monotonic()
         ref = self._ref(self._workflow(workflow), id)
         return FluxResult(load(self.storage, ref).state, self.clock.monotonic() - begun)
+
+    def audit(self, workflow: Workflow, id: str) -> Sequence[AuditEntry]:
+        """What people did to the instance by hand, oldest first: verb, step, who, why and when."""
+        ref = self._ref(self._workflow(workflow), id)
+        log = load_log(self.storage, ref)
+        if not log:
+            raise unknown_instance(ref)
+        return audit(log)
 
     def list(
         self,
@@ -573,6 +635,21 @@ class FluxEngine:
             self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
             return None
         return FluxResult(state, self.clock.monotonic() - begun)
+
+
+def _checked_data(workflow: str, id_: str, step: str, data: Mapping[str, object] | None) -> dict[str, object] | None:
+    """The keys of `retry_step(data=...)` as records will hold them."""
+    if data is None:
+        return None
+    where = f"retry_step of step {step!r}, workflow {workflow!r}, id {id_!r}"
+    if not hasattr(data, "items") or any(type(key) is not str for key in data):
+        message = f"{where}: data must be a mapping whose keys are strings, the keys of ctx.data to set; got {data!r}"
+        raise InputInvalid(message)
+    try:
+        return {key: encode_value(value, f"data[{key!r}]").value for key, value in data.items()}
+    except Unserialisable as error:
+        message = f"{where}: {error}"
+        raise InputInvalid(message) from error
 
 
 def _step_name(definition: WorkflowDefinition, step: str | int | None) -> str | None:

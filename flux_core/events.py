@@ -232,15 +232,48 @@ class CancelRequested:
         self.by = by
 
 
+class PauseRequested:
+    """The verb `pause`."""
+
+    __slots__ = ("by", "why")
+
+    def __init__(self, why: str | None, by: str | None) -> None:
+        self.why = why
+        self.by = by
+
+
+class UnpauseRequested:
+    """The verb `unpause`."""
+
+    __slots__ = ("by", "why")
+
+    def __init__(self, why: str | None, by: str | None) -> None:
+        self.why = why
+        self.by = by
+
+
 class RetryRequested:
     """The verbs `retry_step` and `resume`. `log` is the whole log: earlier data is computed from it."""
 
-    __slots__ = ("force", "log", "path")
+    __slots__ = ("by", "data", "force", "log", "path", "why")
 
-    def __init__(self, path: str, log: Sequence[Record], *, force: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        log: Sequence[Record],
+        why: str | None = None,
+        by: str | None = None,
+        *,
+        force: bool,
+        data: dict[str, object] | None = None,
+    ) -> None:
         self.path = path
         self.log = log
+        self.why = why
+        self.by = by
         self.force = force
+        self.data = data
+        """Keys that the operator sets on top of what the data was before the step."""
 
 
 class StepResolved:
@@ -273,6 +306,8 @@ Event = (
     | Interrupted
     | TimeRanOut
     | CancelRequested
+    | PauseRequested
+    | UnpauseRequested
     | RetryRequested
     | StepResolved
 )

@@ -27,13 +27,13 @@ def checked_retries(where: str, retries: object) -> int | None:
     return retries
 
 
-def checked_timeout(where: str, timeout: Duration | None) -> float | None:
+def checked_timeout(where: str, timeout: Duration | None, name: str = "timeout") -> float | None:
     """The time limit of an attempt in seconds, None for none; `DefinitionError` for one that no platform can keep."""
     if timeout is None:
         return None
-    limit = seconds(timeout, f"{where}: timeout")
+    limit = seconds(timeout, f"{where}: {name}")
     if limit <= 0:
-        message = f"{where}: timeout must be more than 0 seconds; leave it out for the engine's default"
+        message = f"{where}: {name} must be more than 0 seconds; leave it out for the engine's default"
         raise DefinitionError(message)
     if limit > LONGEST_STEP:
         message = (
@@ -46,6 +46,19 @@ def checked_timeout(where: str, timeout: Duration | None) -> float | None:
 
 LONGEST_STEP = 3600.0
 """Seconds: the longest a function runs on any of the three clouds (Cloud Run functions over HTTP: 60 minutes)."""
+
+
+def checked_workflow_timeout(where: str, timeout: Duration | None) -> float | None:
+    """The time limit of a whole instance in seconds, None for none; `DefinitionError` if it is none at all."""
+    if timeout is None:
+        return None
+    limit = seconds(timeout, f"{where}: timeout")
+    if limit <= 0:
+        message = (
+            f"{where}: timeout must be more than 0 seconds; leave it out if the workflow may take as long as it likes"
+        )
+        raise DefinitionError(message)
+    return limit
 
 
 def checked_on_unknown(where: str, on_unknown: object) -> OnUnknown:

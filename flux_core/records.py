@@ -5,7 +5,8 @@ Bodies are flat dictionaries with short keys, because every step pays for their 
 =========== ========================================================================================
 type        body
 =========== ========================================================================================
-start       `ver` version, `fp` fingerprint, `names` step names, `in` input, `ih` its hash, `l` lease ms, `dl` cap
+start       `ver` version, `fp` fingerprint, `names` step names, `in` input, `ih` its hash, `l` lease ms, `dl` cap;
+            `to` ms that the whole may take, if limited
 claim       `l` lease ms, `dl` when the platform ends the invocation (ms since the epoch), if known
 renew       -
 step        `p` path, `a` attempt, `ms` duration, `o` output, `set`/`del` data delta; `w` [signals, due, default] if
@@ -16,19 +17,22 @@ intent      `p`, `a`, `undo` for a compensation, `u` if an earlier attempt's out
 comp        `p`, `a`, `ms`, `set`/`del`; `e` if the compensation failed
 retry_wait  `p`, `a`, `e`, `due`, `undo`, `u`: an attempt failed, the next is due then
 recv        `p`, `m` mail key, `o` payload
-timeout     `p`; `e` if the step fails by it, with `rb` if there is something to undo
+timeout     `p`; `e` if the step fails by it, with `rb` if there is something to undo; without `p` it is the whole
+            workflow's time that has passed
 susp        -
 yield       `cut` path of a plain step that the invocation's deadline ended
 end         `s` status
 stuck       `why`, `p`, `d` detail
 blocked     `why`, `d` detail
 cancelreq   `why`, `by`
+pause       `why`, `by`
+unpause     `why`, `by`
 retry       `p` target, `reset` paths, `data`, `kept`, `force`, `by`, `why`
 resolve     `p`, `h` how, `o` output, `by`, `why`; with `reset`, `data`, `kept` if it opens an ended instance
 =========== ========================================================================================
 
 `o`, `in`, `set`, `data`, `kept` and the default in `w` hold users' values (tagged in the stored form, see `values`).
-The types `decide`, `pause`, `unpause`, `child`, `patch` and `snapref` of PROTOCOL are not written by this version.
+The types `decide`, `child`, `patch` and `snapref` of PROTOCOL are not written by this version.
 """
 
 from __future__ import annotations
@@ -56,18 +60,20 @@ END: Final = "end"
 STUCK: Final = "stuck"
 BLOCKED: Final = "blocked"
 CANCELREQ: Final = "cancelreq"
+PAUSE: Final = "pause"
+UNPAUSE: Final = "unpause"
 RETRY: Final = "retry"
 RESOLVE: Final = "resolve"
 
 TYPES: Final = frozenset(
     {
         START, CLAIM, RENEW, STEP, SKIPPED, INTENT, COMP, RETRY_WAIT, RECV, TIMEOUT, SUSP, YIELD, END, STUCK, BLOCKED,
-        CANCELREQ, RETRY, RESOLVE,
+        CANCELREQ, PAUSE, UNPAUSE, RETRY, RESOLVE,
     }
 )  # fmt: skip
 """What this version writes and reads."""
 
-CONTROL: Final = frozenset({CANCELREQ, RETRY, RESOLVE})
+CONTROL: Final = frozenset({CANCELREQ, PAUSE, UNPAUSE, RETRY, RESOLVE})
 """Appended by verbs, not by the owner, who absorbs them when he finds his slot taken (PROTOCOL rule 6)."""
 
 RELEASING: Final = frozenset({SUSP, YIELD, END, STUCK, BLOCKED})

@@ -203,6 +203,7 @@ class WorkflowState:
         "doubts",
         "epoch",
         "error",
+        "expires",
         "failure",
         "fingerprint",
         "generation",
@@ -216,6 +217,7 @@ class WorkflowState:
         "name",
         "names",
         "owned",
+        "paused",
         "pauses",
         "retry_at",
         "seq",
@@ -223,13 +225,14 @@ class WorkflowState:
         "steps",
         "stuck",
         "tenant",
+        "time_limit",
         "undoing",
         "updated_at",
         "version",
         "waits",
     )
 
-    def __init__(self, tenant: str, name: str, id: str) -> None:
+    def __init__(self, tenant: str, name: str, id: str) -> None:  # noqa: PLR0915 -- one statement a field
         self.tenant = tenant
         self.name = name
         self.id = id
@@ -244,10 +247,16 @@ class WorkflowState:
         self.owned = False
         self.lease = Lease(0)
         self.lease_until = 0
+        self.paused = False
+        """A pause is in force, or will be once the running step has ended."""
         self.pauses = 0
         """Ticks that found the instance blocked since it last ran."""
         self.deaths = 0
         """Claims of an owned instance since the last progress (PROTOCOL rule 10)."""
+        self.time_limit: int | None = None
+        """Milliseconds that a generation may take from its beginning on; None without a limit."""
+        self.expires: int | None = None
+        """When that time has passed."""
         self.created_at = 0
         self.updated_at = 0
         self.completed_at: int | None = None

@@ -280,6 +280,9 @@ def _received(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
 
 
 def _timed_out(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    if "p" not in body:
+        _failing(t, w)
+        return
     step = w.workflow.by_path[body["p"]]
     if "e" in body:
         error = s.ErrorInfo.of(body["e"])
@@ -327,6 +330,10 @@ def _cancelled(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     t.emit("workflow:cancel", w.ref, status=w.state.status, meta={"why": body.get("why"), "by": body.get("by")})
 
 
+def _paused(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    t.emit("workflow:pause", w.ref, status=w.state.status, meta={"why": body.get("why"), "by": body.get("by")})
+
+
 _TELL: dict[str, Callable[[Telemetry, Watched, dict[str, Any]], None]] = {
     r.START: _started,
     r.CLAIM: _claimed,
@@ -341,4 +348,5 @@ _TELL: dict[str, Callable[[Telemetry, Watched, dict[str, Any]], None]] = {
     r.STUCK: _stuck,
     r.BLOCKED: _blocked,
     r.CANCELREQ: _cancelled,
+    r.PAUSE: _paused,
 }

@@ -161,7 +161,7 @@ class StepDefinition:
 class WorkflowDefinition:
     """A frozen workflow. Engines bind it to their defaults; everybody else reads it."""
 
-    __slots__ = ("_fingerprint", "by_path", "name", "steps", "types", "validator", "version")
+    __slots__ = ("_fingerprint", "by_path", "name", "steps", "timeout", "types", "validator", "version")
 
     def __init__(
         self,
@@ -170,12 +170,16 @@ class WorkflowDefinition:
         steps: tuple[StepDefinition, ...],
         validator: Validator | None = None,
         types: tuple[type, ...] = (),
+        *,
+        timeout: float | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.steps = steps
         self.validator = validator
         self.types = types
+        self.timeout = timeout
+        """Seconds that an instance may take from its start (or retry) to its end; None without a limit."""
         self.by_path = {step.path: step for step in steps}
         self._fingerprint: str | None = None
 
@@ -200,7 +204,7 @@ class WorkflowDefinition:
     def bound(self, defaults: Defaults) -> WorkflowDefinition:
         """A copy in which every step has its retries, timeout and back-off, from itself or from `defaults`."""
         steps = tuple(step.bound(defaults, index) for index, step in enumerate(self.steps))
-        return WorkflowDefinition(self.name, self.version, steps, self.validator, self.types)
+        return WorkflowDefinition(self.name, self.version, steps, self.validator, self.types, timeout=self.timeout)
 
     def describe(self) -> dict[str, Any]:
         """The definition as plain data."""
@@ -208,6 +212,7 @@ class WorkflowDefinition:
             "name": self.name,
             "version": self.version,
             "fingerprint": self.fingerprint,
+            "timeout": self.timeout,
             "steps": [step.describe() for step in self.steps],
         }
 

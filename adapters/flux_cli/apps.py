@@ -6,13 +6,16 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flux_cli.exits import UNUSABLE, USAGE, CommandFailed
 from flux_core import FluxEngine
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+VARIABLE: Final = "FLUX_APP"
+"""The environment variable that names the app where `--app` does not."""
 
 
 def load_engine(spec: str) -> FluxEngine:
@@ -40,6 +43,15 @@ def load_engine(spec: str) -> FluxEngine:
             UNUSABLE,
         )
     return found
+
+
+def opened(spec: str | None) -> tuple[FluxEngine, str]:
+    """The engine of `--app` (or FLUX_APP) and how it was named. `CommandFailed` if it was not."""
+    if spec is None:
+        raise CommandFailed(
+            f"say which app: --app module:attribute, --app shop.app:engine for example, or set {VARIABLE}", USAGE
+        )
+    return load_engine(spec), spec
 
 
 def workflow_name(engine: FluxEngine, asked: str | None, spec: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flux_cli.outcomes import lines_told
+from flux_cli.styles import STYLES
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,20 +20,6 @@ if TYPE_CHECKING:
 
 _EVERY: Final = 2.0
 """Seconds between two plain lines."""
-
-STYLES: Final = {
-    "completed": "green",
-    "suspended": "cyan",
-    "running": "blue",
-    "rolled_back": "yellow",
-    "rolling_back": "yellow",
-    "cancelled": "yellow",
-    "failed": "red",
-    "stuck": "red",
-    "blocked": "red",
-    "rejected": "red",
-    "error": "red",
-}
 
 
 class Watch(Protocol):

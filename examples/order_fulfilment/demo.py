@@ -28,7 +28,7 @@ from examples.order_fulfilment.screen import Show, table
 from examples.order_fulfilment.worker import Worker, WorkerFailed
 from flux_cli.apps import load_engine
 from flux_cli.exits import UNUSABLE, CommandFailed
-from flux_cli.progress import STYLES
+from flux_cli.styles import STYLES
 from flux_core import UnknownInstance
 
 if TYPE_CHECKING:

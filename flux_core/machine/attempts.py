@@ -9,7 +9,7 @@ from flux_core import records as r
 from flux_core import state as s
 from flux_core.actions import FINISH, HAND_OVER, PROCEED, BackOff, Decision, EvaluateCondition, Probe, RunStep
 from flux_core.directives import FAIL, Verify
-from flux_core.events import StepSucceeded
+from flux_core.events import StepSucceeded, TimeRanOut
 from flux_core.records import Record
 from flux_core.state import ErrorInfo
 from flux_core.workflow import UNDO
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from flux_core.events import BackedOff, Probed, StepFailed, TimeRanOut
+    from flux_core.events import BackedOff, Probed, StepFailed
     from flux_core.options import OnUnknown
     from flux_core.retry import RetryPolicy
     from flux_core.state import WorkflowState
@@ -194,6 +194,8 @@ def backed_off(workflow: WorkflowDefinition, state: WorkflowState, event: Backed
             return _quarantine(state, step, event.error, now, undo=undo)
         if not event.unresolved:
             return _give_up(workflow, state, step, event.attempt - 1, event.error, 0, now, undo=undo)
+    if state.paused and not undo:
+        return hand_over(state, TimeRanOut(event), now)
     # The condition is asked before every attempt, but not while an earlier one may have taken effect.
     decision = begin(state, step, event.attempt, now, undo=undo, held=event.unresolved)
     if event.unresolved and decision.records:
@@ -202,8 +204,11 @@ def backed_off(workflow: WorkflowDefinition, state: WorkflowState, event: Backed
 
 
 def hand_over(state: WorkflowState, event: TimeRanOut, now: int) -> Decision:
-    """Let another invocation go on; what this one knows of a failed attempt goes on record first."""
-    released = Record(r.YIELD, state.epoch, now, {}, (state.status, now))
+    """Let another invocation go on (or, if it is paused, none); what this one knows of a failed attempt is kept."""
+    if state.paused:
+        released = Record(r.SUSP, state.epoch, now, {}, (s.PAUSED, None))
+    else:
+        released = Record(r.YIELD, state.epoch, now, {}, (state.status, now))
     tried = event.after
     if tried is None:
         return Decision(HAND_OVER, released)

@@ -17,6 +17,7 @@ from flux_core.events import (
     InputRejected,
     Interrupted,
     MailRead,
+    PauseRequested,
     Probed,
     RetryRequested,
     StepFailed,
@@ -24,11 +25,13 @@ from flux_core.events import (
     StepSkipped,
     StepSucceeded,
     TimeRanOut,
+    UnpauseRequested,
     WokenUp,
 )
 from flux_core.machine.attempts import DIED, backed_off, begin, failed, hand_over, probed, succeeded, unknown
+from flux_core.machine.evolution import unpaused
 from flux_core.machine.rewind import resolution, retrial
-from flux_core.machine.waiting import mail_read, suspend, waiting
+from flux_core.machine.waiting import expired, mail_read, suspend, waiting
 from flux_core.machine.waking import woken
 from flux_core.records import Record
 from flux_core.workflow import UNDO
@@ -54,7 +57,7 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
             body = {"p": event.path, "ms": event.run_ms}
             return Decision(PROCEED, Record(r.SKIPPED, state.epoch, now, body))
         case ConditionHeld():
-            if state.undoing:
+            if state.undoing or state.paused:
                 return Decision(PROCEED)
             return begin(state, workflow.by_path[event.path], event.attempt, now, held=True)
         case BackedOff():
@@ -79,12 +82,20 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
             # The owner's lease has an entry in the due index already; an instance without owner needs one now.
             header = None if state.owned else (s.ROLLING_BACK, now)
             return Decision(PROCEED, Record(r.CANCELREQ, state.epoch, now, body, header))
+        case PauseRequested():
+            body = {"why": event.why, "by": event.by}
+            at_once = None if state.owned or state.undoing else (s.PAUSED, None)
+            return Decision(PROCEED, Record(r.PAUSE, state.epoch, now, body, at_once))
+        case UnpauseRequested():
+            body = {"why": event.why, "by": event.by}
+            header = None if state.owned else (unpaused(state), now)
+            return Decision(PROCEED, Record(r.UNPAUSE, state.epoch, now, body, header))
         case RetryRequested():
             body = retrial(workflow, state, event)
             return Decision(PROCEED, Record(r.RETRY, state.epoch, now, body, (s.RUNNING, now)))
         case StepResolved():
             body, status = resolution(workflow, state, event)
-            due = None if status in s.TERMINAL else now
+            due = None if status in s.TERMINAL or status == s.PAUSED else now
             return Decision(PROCEED, Record(r.RESOLVE, state.epoch, now, body, (status, due)))
         case _:
             return _never(event)
@@ -96,6 +107,9 @@ def _never(event: Never) -> NoReturn:
 
 
 def _advance(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Decision:
+    if state.paused and state.cursor < len(workflow.steps):
+        # After the running step. An attempt that died is settled once the pause is over; mail and timers wait too.
+        return Decision(HAND_OVER, Record(r.SUSP, state.epoch, now, {}, (s.PAUSED, None)))
     if state.intents:
         # The log ends with an attempt under way: whoever made it is gone, or is this invocation's own past.
         key, intent = next(iter(state.intents.items()))
@@ -112,6 +126,8 @@ def _advance(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> De
     steps = workflow.steps
     if state.cursor >= len(steps):
         return Decision(FINISH, Record(r.END, state.epoch, now, {"s": s.COMPLETED}, (s.COMPLETED, None)))
+    if state.expires is not None and state.expires <= now:
+        return Decision(PROCEED, expired(workflow, state, now))
     step = steps[state.cursor]
     path = step.path
     if state.kept and path in state.kept:

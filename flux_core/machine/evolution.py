@@ -48,7 +48,14 @@ def _start(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.input = body["in"]
     state.input_hash = body["ih"]
     state.created_at = record.at
+    state.time_limit = body.get("to")
+    _limit(state, record.at)
     _own(state, record, body)
+
+
+def _limit(state: WorkflowState, at: int) -> None:
+    """A generation begins: its time counts from `at` on."""
+    state.expires = None if state.time_limit is None else at + state.time_limit
 
 
 def _claim(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -160,6 +167,7 @@ def _fail(state: WorkflowState, step: StepExecution, record: Record, body: dict[
 def _turn_back(state: WorkflowState) -> None:
     """From here on the instance is undone: what a retry kept for later has taken effect too."""
     state.undoing = True
+    state.paused = False
     for path in state.names if state.kept else ():
         kept = state.kept.get(path)
         if kept is None:
@@ -264,6 +272,19 @@ def _recv(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
 
 
 def _timeout(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    if "p" not in body:
+        state.failure = ErrorInfo.of(body["e"])
+        state.deaths = 0
+        state.retry_at.clear()
+        for path in state.waits:
+            waiting = state.steps[path]
+            waiting.status = s.FAILED
+            waiting.error = state.failure.message
+            waiting.ended_ms = record.at
+        _turn_back(state)
+        if "rb" in body:
+            state.status = s.ROLLING_BACK
+        return
     wait = state.waits.pop(body["p"])
     step = state.steps[body["p"]]
     state.deaths = 0
@@ -274,7 +295,7 @@ def _timeout(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
 
 
 def _susp(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
-    state.status = s.ROLLING_BACK if state.undoing else s.SUSPENDED
+    state.status = s.PAUSED if state.paused else s.ROLLING_BACK if state.undoing else s.SUSPENDED
 
 
 def _yield(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -286,11 +307,14 @@ def _yield(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
 def _end(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.status = body["s"]
     state.completed_at = record.at
+    state.paused = False
     if state.status == s.CANCELLED:
         why = state.cancel[0] if state.cancel else None
         state.error = ErrorInfo("Cancelled", why or "the workflow was cancelled")
     else:
         state.error = state.failure
+    for path in state.waits:
+        state.steps[path].waiting_for = ()
     state.waits.clear()
 
 
@@ -318,11 +342,30 @@ def _cancelreq(state: WorkflowState, record: Record, body: dict[str, Any]) -> No
     state.retry_at.clear()
 
 
+def _pause(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    if state.undoing:
+        return
+    state.paused = True
+    if not state.owned:
+        state.status = s.PAUSED
+
+
+def _unpause(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    state.paused = False
+    if not state.owned:
+        state.status = unpaused(state)
+
+
+def unpaused(state: WorkflowState) -> str:
+    """The status of an instance without owner once its pause is over."""
+    return s.SUSPENDED if state.waits or state.retry_at else s.RUNNING
+
+
 def _retry(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
-    _reopen(state, body)
+    _reopen(state, record, body)
 
 
-def _reopen(state: WorkflowState, body: dict[str, Any]) -> None:
+def _reopen(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     """A new generation: the steps of `reset` are as if they had never run, but for what is kept (rule 17)."""
     kept = {path: Kept(*fields) for path, fields in body["kept"].items()}
     for path in body["reset"]:
@@ -339,7 +382,8 @@ def _reopen(state: WorkflowState, body: dict[str, Any]) -> None:
     state.retry_at.clear()
     state.intents.clear()
     state.doubts.clear()
-    state.undoing = False
+    state.undoing = state.paused = False
+    _limit(state, record.at)
     state.failure = state.cancel = state.stuck = state.error = state.completed_at = None
     state.status = s.RUNNING
     state.owned = False
@@ -350,7 +394,7 @@ def _reopen(state: WorkflowState, body: dict[str, Any]) -> None:
 
 def _resolve(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     if "reset" in body:
-        _reopen(state, body)
+        _reopen(state, record, body)
         return
     path, how = body["p"], body["h"]
     step = _of(state, path)
@@ -373,7 +417,7 @@ def _resolve(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
         state.status = body["s"]
     else:
         state.stuck = state.error = None
-        state.status = s.ROLLING_BACK if state.undoing else s.RUNNING
+        state.status = s.ROLLING_BACK if state.undoing else s.PAUSED if state.paused else s.RUNNING
 
 
 _EVOLVE: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], None]] = {
@@ -393,6 +437,8 @@ _EVOLVE: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], None]] = {
     r.STUCK: _stuck,
     r.BLOCKED: _blocked,
     r.CANCELREQ: _cancelreq,
+    r.PAUSE: _pause,
+    r.UNPAUSE: _unpause,
     r.RETRY: _retry,
     r.RESOLVE: _resolve,
 }

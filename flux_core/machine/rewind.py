@@ -29,7 +29,10 @@ def retrial(workflow: WorkflowDefinition, state: WorkflowState, event: RetryRequ
     _settled(state, event.path, "retry_step")
     forced = event.path if event.force else None
     body = _reopening(state, event.path, event.log, workflow, "retry_step", forced)
-    return {"p": event.path, **({"force": 1} if event.force else {}), **body}
+    if event.data:
+        body["data"] = {**body["data"], **event.data}
+    forced_ = {"force": 1} if event.force else {}
+    return {"p": event.path, **forced_, "by": event.by, "why": event.why, **body}
 
 
 def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepResolved) -> tuple[dict[str, Any], str]:
@@ -67,7 +70,7 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
             f"{path!r} has no attempt of unknown outcome"
         )
         raise Refused(message)
-    return body, s.ROLLING_BACK if state.undoing else s.RUNNING
+    return body, s.ROLLING_BACK if state.undoing else s.PAUSED if state.paused else s.RUNNING
 
 
 def failed_step(state: WorkflowState) -> str:

@@ -38,6 +38,8 @@ def waiting(state: WorkflowState, wait: OpenWait, path: str, now: int) -> Decisi
 def suspend(state: WorkflowState, now: int, due: int | None, *, mail: bool) -> Decision:
     """Let go of the instance until `due` (None: until somebody comes), or until mail comes."""
     status = s.ROLLING_BACK if state.undoing else s.SUSPENDED
+    if state.expires is not None and not state.undoing:
+        due = state.expires if due is None else min(due, state.expires)
     if not mail:
         return Decision(Rest(due, due), Record(r.SUSP, state.epoch, now, {}, (status, due)))
     # The lease's entry stays until the second look into the mailbox: a signaller may have seen an owner that dies now.
@@ -76,6 +78,16 @@ def _no_signal(workflow: WorkflowDefinition, state: WorkflowState, path: str, er
     if undoable(workflow, state):
         body["rb"] = 1
     return Decision(PROCEED, Record(r.TIMEOUT, state.epoch, now, body))
+
+
+def expired(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Record:
+    """The time of the whole workflow has passed: it is undone like after any failure."""
+    assert state.time_limit is not None  # noqa: S101 -- only what is limited expires
+    message = f"the workflow did not end within {state.time_limit / 1000:g} s (its timeout)"
+    body: dict[str, Any] = {"e": ErrorInfo("WorkflowTimeout", message).to_tree()}
+    if undoable(workflow, state):
+        body["rb"] = 1
+    return Record(r.TIMEOUT, state.epoch, now, body)
 
 
 def mail_key(mail: Mail) -> str:

@@ -22,6 +22,8 @@ MOST_DEATHS: Final = 5
 """Deaths without progress after which an instance is stuck (rule 10)."""
 
 _LONGEST_PAUSE = 3_600_000
+_AT_REST = frozenset({s.STUCK, s.PAUSED})
+"""Statuses that only an operator ends."""
 
 
 def start(workflow: WorkflowDefinition, input_: object, input_hash: str, lease: Lease, now: int) -> Record:
@@ -34,6 +36,8 @@ def start(workflow: WorkflowDefinition, input_: object, input_hash: str, lease: 
         "ih": input_hash,
         **_term(lease),
     }
+    if workflow.timeout is not None:
+        body["to"] = round(workflow.timeout * 1000)
     return Record(r.START, 1, now, body, (s.RUNNING, lease.end(now)))
 
 
@@ -52,12 +56,14 @@ def timer(state: WorkflowState) -> int | None:
     times = list(state.retry_at.values())
     if not state.undoing:
         times += [wait.due for wait in state.waits.values() if wait.due is not None]
+        if state.expires is not None:
+            times.append(state.expires)
     return min(times, default=None)
 
 
 def is_due(state: WorkflowState, now: int) -> bool:
     """Whether a tick would find something to do."""
-    if state.terminal or state.status == s.STUCK:
+    if state.terminal or state.status in _AT_REST:
         return False
     if state.owned:
         return now >= takeover_at(state)
@@ -82,7 +88,7 @@ def may_start(
 
 def woken(workflow: WorkflowDefinition, state: WorkflowState, event: WokenUp, now: int) -> Decision:
     """Whether a tick may, and has to, take the instance over."""
-    if state.terminal or state.status == s.STUCK:
+    if state.terminal or state.status in _AT_REST:
         return Decision(Ignore(f"it is {state.status}", None))
     if state.owned and now < takeover_at(state):
         return Decision(Ignore("another invocation owns it", takeover_at(state)))

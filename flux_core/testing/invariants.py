@@ -136,9 +136,9 @@ class _Walk:
         if status in s.TERMINAL:
             fine = record.type in {r.RETRY, r.RESOLVE}
             _must(fine, "I5", f"record {seq} ({record.type}) follows the end ({status})")
-        elif status == s.STUCK:
+        elif status in {s.STUCK, s.PAUSED}:
             fine = record.type in r.CONTROL
-            _must(fine, "I5", f"record {seq} ({record.type}) follows while the instance is stuck")
+            _must(fine, "I5", f"record {seq} ({record.type}) follows while the instance is {status}")
         if record.type == r.END:
             open_ = [*self.state.intents, *self.state.doubts]
             _must(not open_, "rule 9", f"record {seq} ends the instance while nobody knows the outcome of {open_}")
@@ -161,6 +161,10 @@ class _Walk:
                 fine = path not in self._successes
                 _must(fine, "I3", f"intent {seq} of {path!r} follows its success in {self._successes.get(path)}")
                 _must(not state.undoing, "rule 6", f"intent {seq} of {path!r} was written after the cancel or failure")
+        if record.type == r.TIMEOUT and "p" not in body:
+            late = state.expires is not None and state.expires <= record.at
+            _must(late and not state.undoing, "rule 6", f"record {seq} ends the workflow's time at {state.expires}")
+            return
         if record.type in {r.STEP, r.SKIPPED, r.RECV, r.TIMEOUT} or (record.type == r.INTENT and "undo" not in body):
             at = state.names[state.cursor] if state.cursor < len(state.names) else None
             _must(path == at, "I12", f"record {seq} ({record.type}) is of step {path!r}, but the next is {at!r}")
@@ -267,7 +271,8 @@ def _true_due(state: WorkflowState) -> int | None:
     if state.status == s.BLOCKED:
         return 2**62  # an entry must exist; when is the business of its growing pauses
     resting = bool(state.retry_at) if state.undoing else state.status == s.SUSPENDED
-    return timer(state) if resting else state.updated_at
+    due = timer(state) if resting else state.updated_at
+    return None if due is None else max(due, state.updated_at)  # a timer may have fired during a pause
 
 
 def _check_snapshot(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowState) -> None:
@@ -278,7 +283,7 @@ def _check_snapshot(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowS
 
 def _check_rest(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowState) -> None:
     _must(not state.owned, "L4", "no invocation runs and none has crashed, but the instance is still owned")
-    if state.terminal or state.status == s.STUCK:
+    if state.terminal or state.status in {s.STUCK, s.PAUSED}:
         return
     header = storage.header(ref)
     due = None if header is None else header.due

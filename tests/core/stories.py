@@ -83,6 +83,25 @@ def is_cancelled(lab: Lab) -> None:
     lab.engine().retry_step(w, "o-1", "b", force=True)
 
 
+def is_paused(lab: Lab) -> None:
+    """While a step runs, and taken back; while it runs, in a back-off, and while it waits; until its time is over."""
+
+    def busy(ctx: Context) -> None:
+        lab.engine().pause(w, "o-1", who="ann", why="look at it")
+        if ctx.attempt == 1:
+            lab.engine().unpause(w, "o-1", who="ann")
+            raise OSError
+
+    w = create_workflow("order", timeout=3600).step("a", busy, retry=RetryPolicy(1, jitter=False))
+    w.step("b", lambda ctx: wait("go"))
+    lab.engine().execute(w, None, "o-1")
+    lab.engine().unpause(w, "o-1")
+    lab.engine().pause(w, "o-1")
+    lab.clock.advance(7200)
+    lab.engine().unpause(w, "o-1")
+    lab.engine().retry_step(w, "o-1", "b", data={"more": (1,)}, who="ann", why="once more")
+
+
 def is_in_doubt(lab: Lab) -> None:
     answers = iter([NOT_DONE, None, Done((1, 2))])
     w = create_workflow("order").commit("a", unknown, on_unknown=verify(lambda ctx: next(answers)))
@@ -152,6 +171,7 @@ STORIES: Final[dict[str, Callable[[Lab], None]]] = {
         waits,
         is_undone,
         is_cancelled,
+        is_paused,
         is_in_doubt,
         hands_over,
         is_blocked,

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flux_core import Context, Refused, WorkflowBuilder, compensation, create_workflow, sleep, wait
+from flux_core import (
+    Context,
+    InputInvalid,
+    NonRetryable,
+    Refused,
+    WorkflowBuilder,
+    compensation,
+    create_workflow,
+    sleep,
+    wait,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,6 +222,53 @@ class TestRetryStep:
         lab.engine().cancel(w, "o-1")
         assert lab.engine().retry_step(w, "o-1", "gate", force=True).status == "suspended"
         assert lab.calls == ["a", "undo", "a"]
+
+
+class TestRetryWithData:
+    def failing(self, lab: Lab) -> Any:
+        def fill(ctx: Context) -> None:
+            ctx.data.update(address="old", lines=[1])
+
+        def ship(ctx: Context) -> str:
+            if ctx.data["address"] == "old":
+                raise NonRetryable("no such address")
+            return f"to {ctx.data['address']}"
+
+        return create_workflow("order").step("fill", fill).step("ship", ship)
+
+    def test_sets_keys_on_top_of_what_was_restored(self, lab: Lab) -> None:
+        w = self.failing(lab)
+        lab.engine().execute(w, None, "o-1")
+        result = lab.engine().retry_step(w, "o-1", "ship", data={"address": "new", "at": (1, 2)})
+        assert (result.status, result.history[1].output) == ("completed", "to new")
+        assert result.data == {"address": "new", "lines": [1], "at": (1, 2)}
+        assert lab.engine().get(w, "o-1").data == result.data
+
+    def test_is_kept_by_the_log_not_by_the_caller(self, lab: Lab) -> None:
+        w = self.failing(lab)
+        lab.engine().execute(w, None, "o-1")
+        mine = {"address": "new", "lines": [2]}
+        lab.engine().retry_step(w, "o-1", "ship", data=mine)
+        mine["lines"].append(3)  # type: ignore[attr-defined]
+        assert lab.engine().get(w, "o-1").data["lines"] == [2]
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ({"x": object()}, r"retry_step of step 'ship', workflow 'order', id 'o-1': data\['x'\]"),
+            ({1: "x"}, "data must be a mapping whose keys are strings"),
+            ([("x", 1)], "data must be a mapping whose keys are strings"),
+        ],
+    )
+    def test_that_cannot_be_kept_is_refused_naming_the_key_and_changes_nothing(
+        self, data: Any, message: str, lab: Lab
+    ) -> None:
+        w = self.failing(lab)
+        lab.engine().execute(w, None, "o-1")
+        before = lab.types("o-1")
+        with pytest.raises(InputInvalid, match=message):
+            lab.engine().retry_step(w, "o-1", "ship", data=data)
+        assert lab.types("o-1") == before
 
 
 class TestResume:

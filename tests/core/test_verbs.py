@@ -81,6 +81,10 @@ class World:
         self.declare(lambda ctx: wait("go"), undo=self.did("undo first"))
         self.execute()
 
+    def paused(self) -> None:
+        self.suspended()
+        self.engine.pause(self.workflow, "o-1", who="ann")
+
     def completed(self) -> None:
         self.declare(self.did("gate"), undo=self.did("undo first"))
         self.execute()
@@ -153,6 +157,10 @@ def verb(name: str, world: World, *, force: bool = False) -> FluxResult | None:
             return engine.resume(w, "o-1")
         case "cancel":
             return engine.cancel(w, "o-1", "enough")
+        case "pause":
+            return engine.pause(w, "o-1", who="ann", why="look at it")
+        case "unpause":
+            return engine.unpause(w, "o-1", who="ann", why="seen")
         case "complete_step":
             return engine.complete_step(w, "o-1", "gate", "by hand", who="ann", why="it is so")
         case "skip_step":
@@ -175,6 +183,7 @@ FORCE: Final = "needs force"
 
 STATUSES: Final = (
     "suspended",
+    "paused",
     "completed",
     "failed",
     "rolled_back",
@@ -185,28 +194,37 @@ STATUSES: Final = (
 )
 # One cell says which status the verb answers with, or that it is refused. "needs force": refused without, then this.
 TABLE: Final[dict[str, tuple[Any, ...]]] = {
-    # suspended  completed  failed  rolled_back  rolling_back  stuck  blocked  cancelled
+    # suspended  paused  completed  failed  rolled_back  rolling_back  stuck  blocked  cancelled
     "execute": STATUSES,
-    "execute other": (CONFLICT,) * 8,
+    "execute other": (CONFLICT,) * 9,
     "get": STATUSES,
     "wake": STATUSES,
-    "signal": ("completed", REFUSED, "failed", "rolled_back", "rolling_back", "stuck", "blocked", REFUSED),
+    "signal": ("completed", "paused", REFUSED, "failed", "rolled_back", "rolling_back", "stuck", "blocked", REFUSED),
     "retry_step": (
-        "suspended", (FORCE, "completed"), "completed", "completed",
+        "suspended", REFUSED, (FORCE, "completed"), "completed", "completed",
         REFUSED, "completed", "suspended", (FORCE, "suspended"),
     ),
-    "resume": ("suspended", REFUSED, "completed", "completed", "rolling_back", "stuck", "blocked", REFUSED),
-    "cancel": ("cancelled", REFUSED, "failed", "rolled_back", "rolling_back", "stuck", "cancelled", "cancelled"),
-    "complete_step": (
-        "completed", REFUSED, "completed", "completed", REFUSED, "completed", "completed", REFUSED,
+    "resume": ("suspended", REFUSED, REFUSED, "completed", "completed", "rolling_back", "stuck", "blocked", REFUSED),
+    "cancel": (
+        "cancelled", "cancelled", REFUSED, "failed", "rolled_back", "rolling_back", "stuck", "cancelled", "cancelled",
     ),
-    "skip_step": ("completed", REFUSED, "completed", "completed", REFUSED, "completed", "completed", REFUSED),
-    "delete": (REFUSED, GONE, GONE, GONE, REFUSED, (FORCE, GONE), (FORCE, GONE), GONE),
+    "pause": ("paused", "paused", REFUSED, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED),
+    "unpause": STATUSES[:1] + STATUSES[:1] + STATUSES[2:],
+    "complete_step": (
+        "completed", "paused", REFUSED, "completed", "completed", REFUSED, "completed", "completed", REFUSED,
+    ),
+    "skip_step": (
+        "completed", "paused", REFUSED, "completed", "completed", REFUSED, "completed", "completed", REFUSED,
+    ),
+    "delete": (REFUSED, REFUSED, GONE, GONE, GONE, REFUSED, (FORCE, GONE), (FORCE, GONE), GONE),
 }  # fmt: skip
 CELLS: Final = [(name, status, row[i]) for name, row in TABLE.items() for i, status in enumerate(STATUSES)]
 ADVICE: Final = {
     "suspended": "cancel it first",
+    "paused": "unpause it first, or cancel it",
     "completed": "it has completed",
+    "failed": "retry a step, or resume it",
+    "rolled_back": "retry a step, or resume it",
     "rolling_back": "wait until they have ended",
     "stuck": "complete, skip or retry the step it is stuck at",
     "blocked": "deploy the earlier one",
@@ -321,11 +339,16 @@ class TestWhileTheInstanceRuns:
         result = world.execute()
         return seen[0], result
 
-    @pytest.mark.parametrize("name", ["execute", "get", "wake", "resume", "signal"])
+    @pytest.mark.parametrize("name", ["execute", "get", "wake", "resume", "signal", "unpause"])
     def test_these_return_it_as_it_is(self, name: str, world: World) -> None:
         seen, result = self.during(world, name)
         assert (seen.status, seen.created, result.status) == ("running", False, "completed")
         assert world.ran == ["first", "last"]
+
+    def test_pause_takes_effect_after_the_running_step(self, world: World) -> None:
+        seen, result = self.during(world, "pause")
+        assert (seen.status, result.status) == ("running", "paused")
+        assert world.lab.statuses(result) == {"first": "completed", "gate": "completed", "last": "pending"}
 
     @pytest.mark.parametrize("name", ["retry_step", "complete_step", "skip_step", "delete"])
     def test_these_are_refused_and_say_to_wait(self, name: str, world: World) -> None:

@@ -40,8 +40,8 @@ def _drawn_tasks(dice: Random, steps: tuple[Step, ...], *, started: bool) -> tup
     return tuple(tasks)
 
 
-_VERBS = ("execute", "signal", "cancel", "retry", "resume", "wake", "recover", "complete", "skip")
-_WEIGHTS = (2, 5, 4, 3, 2, 1, 5, 1, 1)
+_VERBS = ("execute", "signal", "cancel", "retry", "resume", "wake", "recover", "complete", "skip", "pause", "unpause")
+_WEIGHTS = (2, 5, 4, 3, 2, 1, 5, 1, 1, 3, 2)
 
 
 def drawn_setting(dice: Random) -> Setting:
@@ -75,6 +75,7 @@ def drawn_setting(dice: Random) -> Setting:
         inline=dice.choice((0.0, 2.0)),
         deadline=15.0 if hurried else None,
         work=dice.choice((0.0, 3.0, 8.0)) if hurried else 0.0,
+        limit=dice.choice((20.0, 120.0, 300.0)) if dice.random() < 0.2 else None,
         snapshots=dice.random() < 0.15,
     )
 
@@ -111,7 +112,9 @@ def _operators(dice: Random, steps: tuple[Step, ...]) -> Setting:
     )
 
 
-_BY_HAND = ("retry", "retry", "complete", "skip", "resume", "cancel", "signal", "recover", "execute")
+_BY_HAND = (
+    "retry", "retry", "complete", "skip", "resume", "cancel", "signal", "recover", "execute", "pause", "unpause",
+)  # fmt: skip
 
 
 class Drawn:

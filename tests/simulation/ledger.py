@@ -26,6 +26,7 @@ _OWNERS = frozenset({r.RENEW, r.STEP, r.SKIPPED, r.INTENT, r.COMP, r.RETRY_WAIT,
                      r.END, r.STUCK})  # fmt: skip
 _AFTER_END = frozenset({r.RETRY, r.RESOLVE})
 _AFTER_STUCK = frozenset({r.RETRY, r.RESOLVE, r.CANCELREQ})
+_WHILE_PAUSED = frozenset({r.UNPAUSE, r.RESOLVE, r.CANCELREQ})
 
 
 class Ledger:
@@ -102,6 +103,8 @@ class Ledger:
             self.fail("I5", f"{kind} after end ({state.status})")
         if state.status == s.STUCK and kind not in _AFTER_STUCK and not (kind == r.CLAIM and state.undoing):
             self.fail("I5", f"{kind} after stuck")
+        if state.status == s.PAUSED and kind not in _WHILE_PAUSED:
+            self.fail("pause", f"{kind} while paused")
         if kind in {r.START, r.CLAIM}:
             if record.epoch != state.epoch + 1:
                 self.fail("I6", f"{kind} of epoch {record.epoch} after epoch {state.epoch}")
@@ -126,6 +129,9 @@ class Ledger:
                     self.fail("rule 6", f"the intent of commit {path!r} is written after a cancel or failure")
             case r.COMP:
                 self._comp(path, body)
+            case r.TIMEOUT if "p" not in body:
+                if self.state.expires is None or record.at < self.state.expires or self.state.undoing:
+                    self.fail("timeout", f"the workflow's time is over at {self.state.expires}, not at {record.at}")
             case r.RECV | r.TIMEOUT:
                 if path not in self.state.waits:
                     self.fail("I10", f"{kind} for {path!r}, which does not wait")
@@ -239,7 +245,7 @@ class Ledger:
         """All that the log says, as far as it matters to what follows."""
         state = self.state
         waits = tuple(wait.due for wait in state.waits.values())
-        return self.log_hash, state.lease_until, waits, tuple(state.retry_at.values())
+        return self.log_hash, state.lease_until, state.expires, waits, tuple(state.retry_at.values())
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -305,7 +311,7 @@ class Ledger:
     def true_due(self, now: int) -> int | None:
         """When the instance needs a tick; None if only a signal or an operator can move it."""
         state = self.state
-        if state.seq < 0 or state.terminal or state.status == s.STUCK:
+        if state.seq < 0 or state.terminal or state.status in {s.STUCK, s.PAUSED}:
             return None
         if state.owned:
             return max(takeover_at(state), state.lease_until + self.pause)

@@ -128,6 +128,16 @@ def cancel(reason: str | None = None) -> Verb:
     return lambda _, engine, instance: engine.cancel(_name(engine), instance, reason)
 
 
+def pause(world: World, engine: FluxEngine, id: str) -> object:
+    """Pausing an instance that has ended meanwhile is for nobody."""
+    seen = engine.get(_name(engine), id)
+    return seen if seen.state.terminal or seen.state.paused else engine.pause(_name(engine), id, who="operator")
+
+
+def unpause(world: World, engine: FluxEngine, id: str) -> object:
+    return engine.unpause(_name(engine), id, who="operator")
+
+
 def later(seconds: float) -> Verb:
     """Time passes; the sweeper ticks what is due."""
 
@@ -175,7 +185,7 @@ def force_again(step: str) -> Verb:
 
 def resume(world: World, engine: FluxEngine, id: str) -> object:
     seen = engine.get(_name(engine), id)
-    return engine.resume(_name(engine), id) if seen.status == "failed" else seen
+    return engine.resume(_name(engine), id) if seen.status in {"failed", "rolled_back"} else seen
 
 
 def settle(step: str, *, done: bool) -> Verb:

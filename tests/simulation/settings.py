@@ -9,6 +9,8 @@ from tests.simulation.world import Setting, Step
 EXECUTE: Final = ("execute",)
 RECOVER: Final = ("recover",)
 CANCEL: Final = ("cancel",)
+PAUSE: Final = ("pause",)
+UNPAUSE: Final = ("unpause",)
 SIGNAL: Final = ("signal", "s")
 OTHER_SIGNAL: Final = ("signal", "t")
 
@@ -80,6 +82,25 @@ SETTINGS: Final[dict[str, Setting]] = {
         (commit("a", undo="retry"), wait_for_go("b")), (EXECUTE, CANCEL), kill=1
     ),
     "cancel and a signal": Setting((commit("a", undo="retry"), wait_for_go("b")), (CANCEL, SIGNAL), (EXECUTE,), kill=1),
+    # --- pause
+    "pause and a running saga": Setting(
+        (Step("a", undo="retry"), commit("b", undo="retry")), (EXECUTE, PAUSE), fatal=1, kill=1
+    ),
+    "pause, unpause and a running instance": Setting((A, commit("b")), (EXECUTE, PAUSE, UNPAUSE)),
+    "pause and a signal": Setting((wait_for_go("a"), B), (PAUSE, SIGNAL), (EXECUTE,), kill=1),
+    "pause, a signal and its wait's timeout": Setting((wait_for_go("a", 50),), (PAUSE, SIGNAL), (EXECUTE,), time=1),
+    "unpause and a signal": Setting((wait_for_go("a"), B), (UNPAUSE, SIGNAL), (EXECUTE, PAUSE), kill=1),
+    "pause and cancel": Setting((commit("a", undo="retry"), wait_for_go("b")), (PAUSE, CANCEL), (EXECUTE,), kill=1),
+    "pause in a short back-off": Setting((commit("a", "retry"),), (EXECUTE, PAUSE), unknown=1, fail=1, inline=2.0),
+    "pause and a zombie": Setting((commit("a", "verify"), B), (EXECUTE, PAUSE), time=1),
+    "pause and the answer of any write is lost": Setting((A, wait_for_go("b")), (EXECUTE, PAUSE), lost=1),
+    # --- the workflow's time limit
+    "a running instance whose time runs out": Setting(
+        (Step("a", undo="retry"), commit("b", undo="retry")), (EXECUTE, RECOVER), time=2, limit=60, kill=1
+    ),
+    "a signal and the workflow's time limit": Setting(
+        (commit("a", undo="retry"), wait_for_go("b")), (SIGNAL, RECOVER), (EXECUTE,), time=1, limit=60, kill=1
+    ),
     # --- operators
     "retry and retry": Setting(
         (commit("a", undo="retry"), B), (("retry", "b"), ("retry", "b")), (("fail", "b"), EXECUTE), kill=1

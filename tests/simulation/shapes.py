@@ -27,6 +27,7 @@ from tests.simulation.script import (
     execute,
     force_again,
     later,
+    pause,
     repair,
     resume,
     retry_step,
@@ -34,6 +35,7 @@ from tests.simulation.script import (
     settle,
     signal,
     skip_or_retry,
+    unpause,
 )
 
 if TYPE_CHECKING:
@@ -414,6 +416,29 @@ def _cancel_while_running(world: World) -> WorkflowBuilder:
     )
 
 
+def _pause_while_running(world: World) -> WorkflowBuilder:
+    """The pause comes from another invocation while a step runs: the owner finds it in the slot of his record."""
+
+    def slow(ctx: Context) -> object:
+        if world.first("slow"):
+            world.meanwhile(lambda engine: engine.pause("pause-running", ctx.id))
+        return world.effect(ctx, "done")
+
+    return (
+        create_workflow("pause-running")
+        .commit("slow", slow, on_unknown=verify(world.probe))
+        .commit("charge", world.effect, on_unknown=verify(world.probe))
+    )
+
+
+def _time_runs_out(world: World) -> WorkflowBuilder:
+    return (
+        create_workflow("time-runs-out", timeout=2 * HOUR)
+        .commit("charge", world.effect, compensate=world.undo, on_unknown=verify(world.probe))
+        .step("ask", lambda ctx: wait("approval"))
+    )
+
+
 def _handed_over(world: World) -> WorkflowBuilder:
     builder = create_workflow("handed-over")
 
@@ -525,6 +550,14 @@ SHAPES = (
     Shape("cancel during a durable retry", _durable_retry, (execute(), cancel()), "cancelled"),
     Shape("cancel while a step runs", _cancel_while_running, (execute(), cancel("enough")), "cancelled"),
     Shape("cancel while nobody knows the outcome", _never_answers, (execute(), cancel()), "cancelled", stops=1),
+    Shape("a pause while suspended", _waits("pause"),
+          (execute(), pause, signal("approval", 1, "m1"), later(HOUR), unpause), "completed"),
+    Shape("a pause while a step runs", _pause_while_running, (execute(), pause, later(HOUR), unpause), "completed"),
+    Shape("a pause of a durable retry", _durable_retry,
+          (execute(), pause, later(HOUR), unpause, later(HOUR)), "completed"),
+    Shape("a workflow whose time runs out", _time_runs_out, (execute(), later(3 * HOUR)), "rolled_back"),
+    Shape("a retry after the workflow's time ran out", _time_runs_out,
+          (execute(), later(3 * HOUR), resume, signal("approval", 1, "m1")), "completed"),
     Shape("a commit that fails at the deadline", _slow_failure, (execute(15),), "completed", deadline=15),
     Shape("a commit that waits", _commit_waits,
           (execute(), signal("approval", {"by": "me"}, "m1"), repair, retry_step("after")), "completed"),

@@ -87,6 +87,8 @@ class Setting(NamedTuple):
     """Seconds that every invocation of the play may take; every attempt then has a limit of 10 s."""
     work: float = 0.0
     """Seconds that every effect takes."""
+    limit: float | None = None
+    """Seconds that the whole workflow may take."""
     snapshots: bool = False
     """Write snapshots at every opportunity."""
     store: Callable[[], MemoryStorage] = MemoryStorage
@@ -171,7 +173,7 @@ class World:
     def _verb(self, verb: str, args: tuple[str, ...]) -> Callable[[Task], object]:
         def body(task: Task) -> object:
             engine = self._engine(task)
-            definition = definition_of(self.setting.steps)
+            definition = definition_of(self.setting.steps, self.setting.limit)
             return _VERBS[verb](engine, definition, self.setting.deadline, *args)
 
         return body
@@ -181,7 +183,7 @@ class World:
         at_once = None if quiet else _NEVER_STOP if self.setting.snapshots else _UNSEEN
         return FluxEngine(
             Store(task, self.perform, at_once),
-            workflows=[definition_of(self.setting.steps)],
+            workflows=[definition_of(self.setting.steps, self.setting.limit)],
             default_timeout=None if self.setting.deadline is None else 10,
             retry=_RETRY,
             inline_backoff=self.setting.inline,
@@ -256,6 +258,8 @@ class World:
         if not undo:
             if state.undoing and path not in state.doubts:
                 ledger.fail("rule 6", f"{path!r} runs although its invocation knows that all is to be undone")
+            if state.paused:
+                ledger.fail("pause", f"{path!r} runs although its invocation knows of the pause")
             if (
                 not state.undoing
                 and state.epoch == ledger.state.epoch
@@ -453,6 +457,8 @@ class World:
                 times.append(end - round(_LEASE * 100))
         times += [due for wait in state.waits.values() if (due := wait.due) is not None]
         times += state.retry_at.values()
+        if state.expires is not None:
+            times.append(state.expires)
         return min((time for time in times if time > now), default=None)
 
     def state_key(self) -> Hashable:
@@ -473,11 +479,14 @@ class World:
         header = self.storage.header(REF)
         ledger.indexed(header, self.clock.time)
         unread = self._unread()
-        if unread and (header is None or header.due is None):
+        if unread and (header is None or header.due is None) and ledger.state.status != s.PAUSED:
             ledger.fail("L1", f"acknowledged mail {unread} for an open wait, and nothing is indexed")
         self.judge()
         ledger.excuses += 1  # who died before may be found now
         for round_ in range(_ROUNDS):
+            if ledger.state.status == s.PAUSED:
+                _quiet(-100 - round_, self._verb("unpause", ())).run(self)
+                self.judge()
             header = self.storage.header(REF)
             if header is None or header.due is None:
                 break
@@ -567,7 +576,7 @@ class _quiet(Task):  # noqa: N801
 # --- workflows and verbs ------------------------------------------------------------------------------------------
 
 _world: World | None = None
-_definitions: dict[tuple[Step, ...], WorkflowDefinition] = {}
+_definitions: dict[tuple[tuple[Step, ...], float | None], WorkflowDefinition] = {}
 
 
 def _now() -> World:
@@ -598,14 +607,14 @@ def playing(world: World) -> Iterator[None]:
         owner["_SNAPSHOT_FROM"] = limit
 
 
-def definition_of(steps: tuple[Step, ...]) -> WorkflowDefinition:
+def definition_of(steps: tuple[Step, ...], limit: float | None = None) -> WorkflowDefinition:
     """The workflow of a shape; its handlers play in whichever world is current."""
-    made = _definitions.get(steps)
+    made = _definitions.get((steps, limit))
     if made is None:
-        builder = create_workflow("w")
+        builder = create_workflow("w", timeout=limit)
         for step in steps:
             _declare(builder, step)
-        made = _definitions[steps] = builder.build()
+        made = _definitions[steps, limit] = builder.build()
     return made
 
 
@@ -639,6 +648,8 @@ _VERBS: dict[str, Callable[..., object]] = {
     "execute": lambda engine, wf, end: engine.execute(wf, {"x": 1}, id="i", deadline=end),
     "signal": lambda engine, wf, end, dedupe: engine.signal(wf, "i", "go", "payload", dedupe_id=dedupe, deadline=end),
     "cancel": lambda engine, wf, end: engine.cancel(wf, "i", deadline=end),
+    "pause": lambda engine, wf, end: engine.pause(wf, "i", deadline=end),
+    "unpause": lambda engine, wf, end: engine.unpause(wf, "i", deadline=end),
     "retry": lambda engine, wf, end, step, *force: engine.retry_step(wf, "i", step, force=bool(force), deadline=end),
     "resume": lambda engine, wf, end: engine.resume(wf, "i", deadline=end),
     "wake": lambda engine, wf, end: engine.wake(wf, "i", deadline=end),
