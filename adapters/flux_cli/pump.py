@@ -1,7 +1,7 @@
 """Wakes what is due: a loop around `engine.recover` that sleeps until the next timer. It must not print.
 
 What happens is told as values (`Advanced`, `PassedOver`, ...) to whoever made the pump. Two pumps over one store do no
-harm: one wins each claim. Stopping lets the step that is running end, and hands its instance over to whoever comes next.
+harm: one wins each claim. Stopping lets the step that runs end, and hands its instance over to whoever comes next.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from flux_core import FluxError, InstanceRef, InvocationError
+from flux_core import FluxError, InvocationError
 from flux_core.load import load
-from flux_core.machine import timer
-from flux_core.state import ROLLING_BACK, SUSPENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flux_core import ErrorInfo, FluxEngine, FluxResult
+    from flux_core import FluxEngine, FluxResult, InstanceRef
     from flux_core.ports import Due
 
 BATCH: Final = 100
@@ -35,16 +33,7 @@ _FOREVER: Final = 30 * 86400.0
 class Advanced(NamedTuple):
     """An instance was ticked and went on."""
 
-    ref: InstanceRef
-    status: str
-    at: int
-    """When its last record was written, in ms since the epoch."""
-    step: str | None
-    """Where it failed, or rests."""
-    waiting_for: tuple[str, ...]
-    goes_on_at: int | None
-    """When it goes on by itself, in ms since the epoch."""
-    error: ErrorInfo | None
+    result: FluxResult
 
 
 class PassedOver(NamedTuple):
@@ -102,6 +91,7 @@ class Pump:
         self._wait = self._rest if wait is None else wait
         self._bell: SimpleQueue[None] = SimpleQueue()  # the one queue whose `put` a signal handler may call
         self._stopping = False
+        self._busy = False
         self._ticked = 0
         self._advanced = 0
         self._begun = 0
@@ -126,6 +116,11 @@ class Pump:
     def stopping(self) -> bool:
         """Whether it was told to stop."""
         return self._stopping
+
+    @property
+    def busy(self) -> bool:
+        """Whether an instance may be at work right now."""
+        return self._busy
 
     def run(self) -> None:
         """Look, and look again, until `stop`."""
@@ -174,10 +169,13 @@ class Pump:
         before = self._due(now)
         if all(self._passed.get(entry.ref) == entry.due for entry in before):
             return 0
+        self._busy = True
         try:
             self._ticked = len(engine.recover(BATCH, deadline=self._left, on_result=self._result))
         except SystemExit as left:
             self._told(Exited(left.code))
+        finally:
+            self._busy = False
         if not self._stopping:
             self._pass_over(before)
         return self._advanced
@@ -191,17 +189,10 @@ class Pump:
         return 0.0 if self._stopping else _FOREVER
 
     def _result(self, result: FluxResult) -> None:
-        state = result.state
-        if state.updated_at < self._begun:
+        if result.state.updated_at < self._begun:
             return  # a tick that found nothing to do: the entry came too early, or somebody else owns it
         self._advanced += 1
-        resting = [step for step in result.history if step.name in state.waits]
-        error = result.error
-        step = error.step if error is not None else resting[0].name if resting else next(iter(state.retry_at), None)
-        ref = InstanceRef(state.tenant, state.name, state.id)
-        waiting_for = tuple(name for one in resting for name in one.waiting_for)
-        goes_on_at = timer(state) if state.status in {SUSPENDED, ROLLING_BACK} and not state.owned else None
-        self._told(Advanced(ref, result.status, state.updated_at, step, waiting_for, goes_on_at, error))
+        self._told(Advanced(result))
 
     def _pass_over(self, before: list[Due]) -> None:
         """Tell of the entries that are exactly as they were, and leave them alone for a while."""
