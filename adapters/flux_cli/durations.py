@@ -8,7 +8,7 @@ from typing import Final
 from flux_cli.exits import USAGE, CommandFailed
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_FORM: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_FORM: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhdw])")
 _LONGEST: Final = 1000 * 365 * 86_400
 
 

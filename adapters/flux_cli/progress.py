@@ -66,7 +66,8 @@ class Bar:
     def settled(self, outcome: Settled) -> None:
         """Move on by one."""
         self._counts[outcome.status] += 1
-        shown = " ".join(f"[{STYLES.get(status, '')}]{status} {n}[/]" for status, n in self._counts.most_common())
+        counts = self._counts.most_common()
+        shown = " ".join(f"[{STYLES.get(status, 'default')}]{status} {count}[/]" for status, count in counts)
         self._progress.update(self._task, advance=1, description=shown)
 
 

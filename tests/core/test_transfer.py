@@ -103,6 +103,9 @@ def goes_on(world: World, status: str) -> None:
     match status:
         case "suspended":
             world.engine.signal(world.workflow, "o-1", "go", "now", dedupe_id="d")
+        case "paused":
+            world.engine.unpause(world.workflow, "o-1")
+            goes_on(world, "suspended")
         case "failed" | "rolled_back" | "stuck":
             verb("retry_step", world)
         case "completed" | "cancelled":

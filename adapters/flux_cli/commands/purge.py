@@ -154,9 +154,10 @@ def purge(
             if dry_run:
                 _list(old, now, as_json=as_json)
                 raise typer.Exit(GOOD)
-            if not yes and not _agreed(old, now):
+            total = None if yes else _agreed(old, now)
+            if total == 0:
                 raise typer.Exit(GOOD)
-            _delete(engine, old, force=force, as_json=as_json)
+            _delete(engine, old, total, force=force, as_json=as_json)
     except BrokenPipeError:
         drop_output()  # whoever read it has gone
         raise typer.Exit(SOME_FAILED) from None
@@ -200,15 +201,15 @@ def _list(old: _Old, now: int, *, as_json: bool) -> None:
             out.print(f"{instances(count)} would be deleted", markup=False)
 
 
-def _agreed(old: _Old, now: int) -> bool:
-    """Show what is meant, by workflow and status, and ask."""
+def _agreed(old: _Old, now: int) -> int:
+    """Show what is meant, by workflow and status, and ask; how many may be deleted."""
     groups: dict[tuple[str, str], list[int]] = {}
     for item in old:
         groups.setdefault((item.workflow, item.status), []).append(item.updated_at)
     err = notes()
     if not groups:
         note(err, "there is nothing so old")
-        return False
+        return 0
     table = Table(show_edge=False, pad_edge=False, box=None, header_style="dim")
     table.add_column("workflow", overflow="fold")
     table.add_column("status", no_wrap=True)
@@ -219,15 +220,17 @@ def _agreed(old: _Old, now: int) -> bool:
         table.add_row(workflow, painted(status), str(len(ends)), ago(min(ends), now), ago(max(ends), now))
     err.print(table)
     total = sum(map(len, groups.values()))
-    sure = typer.confirm(f"Delete {'this' if total == 1 else 'these'} {instances(total)} for good?", err=True)
-    if not sure:
-        note(err, "nothing was deleted")
-    return sure
+    question = f"Delete {'this instance' if total == 1 else f'these {instances(total)}'} for good? [y/N] "
+    err.print(question, end="", markup=False, highlight=False)
+    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        return total
+    note(err, "nothing was deleted")
+    return 0
 
 
-def _delete(engine: FluxEngine, old: _Old, *, force: bool, as_json: bool) -> None:
+def _delete(engine: FluxEngine, old: _Old, total: int | None, *, force: bool, as_json: bool) -> None:
     err = notes()
-    watch: Watch = Bar(err, None) if err.is_terminal else PlainLines(err, None)
+    watch: Watch = Bar(err, total) if err.is_terminal else PlainLines(err, total)
     counts: Counter[str] = Counter()
     left: list[_Gone] = []
     with watch:
