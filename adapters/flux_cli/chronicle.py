@@ -5,6 +5,7 @@ Lines about instances are results and go to standard output; what is said about 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self, assert_never
 
 from rich.text import Text
@@ -79,9 +80,13 @@ class Start:
 
 
 def store_name(engine: FluxEngine) -> str:
-    """The kind of store, and its path if it has one."""
+    """The kind of store, and its path if it has one, as short as it can be said here."""
+    kind = type(engine.storage).__name__
     path = getattr(engine.storage, "path", None)
-    return " ".join([type(engine.storage).__name__, *([str(path)] if path else [])])
+    if not isinstance(path, str | Path):
+        return kind
+    here = Path.cwd()
+    return f"{kind} {Path(path).relative_to(here) if Path(path).is_relative_to(here) else path}"
 
 
 class Board(Protocol):

@@ -129,7 +129,7 @@ class LiveBoard:
 
     def _timers_table(self, now: int) -> Table:
         table = Table(show_edge=False, pad_edge=False, box=None, header_style="dim")
-        table.add_column("next", no_wrap=True)
+        table.add_column("next", no_wrap=True, min_width=10)
         table.add_column("instance", overflow="ellipsis", no_wrap=True)
         for entry in self._timers:
             known = entry.ref.workflow in self._engine.workflows

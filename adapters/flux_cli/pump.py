@@ -182,7 +182,7 @@ class Pump:
 
     def _due(self, until: int) -> list[Due]:
         """The entries up to then; those that were passed over must not hide the others."""
-        return self.engine.storage.due(until, BATCH + len(self._passed))
+        return self.engine.storage.due(until, BATCH + len(self._known))
 
     def _left(self) -> float:
         """The invocation's seconds: once they are none, no further step starts, and the instance is handed over."""
