@@ -369,10 +369,10 @@ class TestTheCommand:
         assert "flux dev: stopped by SIGINT; 3 instances went on" in err
 
     def test_says_at_its_start_what_is_due(self, naps: Flux) -> None:
-        begin(naps, "n-1", sleeps=0.001)
-        begin(naps, "n-2", sleeps=0.001)
+        begin(naps, "n-1", sleeps=0.2)
+        begin(naps, "n-2", sleeps=0.2)
         begin(naps, "later", sleeps=7200)
-        time.sleep(0.01)
+        time.sleep(0.21)
         done = naps("dev", "--app", naps.app, "--once")
         assert "flux dev: 2 are due; the next timer is that of nap/later, in 119 min" in done.stderr
         assert "flux dev: done; 2 instances went on" in done.stderr
@@ -395,7 +395,7 @@ class TestTheCommand:
         assert {**end, "at": 0} == {"event": "stopped", "at": 0, "advanced": 1, "how": "stopped by SIGTERM"}
 
     def test_lets_the_running_step_end_when_it_is_stopped(self, naps: Flux) -> None:
-        begin(naps, "n-1", sleeps=0.01, takes=0.6)
+        begin(naps, "n-1", sleeps=0.2, takes=0.6)
         process = naps.start("dev", "--app", naps.app)
         until((naps.folder / "effects").exists)
         code, _, err = stopped(process, signal.SIGTERM)
@@ -409,7 +409,7 @@ class TestTheCommand:
         assert (naps.folder / "effects").read_text() == "n-1\n"
 
     def test_a_second_ctrl_c_interrupts_the_step_and_lets_the_instance_go(self, naps: Flux) -> None:
-        begin(naps, "n-1", sleeps=0.01, takes=20)
+        begin(naps, "n-1", sleeps=0.2, takes=20)
         process = naps.start("dev", "--app", naps.app)
         until((naps.folder / "effects").exists)
         process.send_signal(signal.SIGINT)
@@ -434,8 +434,8 @@ class TestTheCommand:
         assert sorted((naps.folder / "effects").read_text().split()) == [f"n-{number}" for number in range(8)]
 
     def test_what_it_does_not_know_is_told(self, naps: Flux) -> None:
-        begin(naps, "n-1", sleeps=0.001)
-        time.sleep(0.01)
+        begin(naps, "n-1", sleeps=0.2)
+        time.sleep(0.21)
         naps.write_app(NAPS.replace('"nap")', '"other")'))
         process = naps.start("dev", "--app", naps.app, "--once")
         _, err = process.communicate(timeout=30)
@@ -470,7 +470,7 @@ def test_on_a_terminal_there_is_a_view_that_fits_it(columns: int, naps: Flux, mo
     import termios
 
     for number in range(3):
-        begin(naps, f"n-{number}", sleeps=0.01, ask=True)
+        begin(naps, f"n-{number}", sleeps=0.2, ask=True)
     begin(naps, "later-" + "x" * 110, sleeps=3600)
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
