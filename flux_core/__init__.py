@@ -32,6 +32,7 @@ from flux_core.errors import (
     WorkflowFailed,
 )
 from flux_core.logger import FluxConsoleLogger, FluxSilentLogger
+from flux_core.machine import Continuation
 from flux_core.memory import MemoryStorage
 from flux_core.ports import Clock, Entropy, Header, InstanceRef, Logger, Mail, TraceSink, WorkflowStorage
 from flux_core.registered import register_type
@@ -54,6 +55,7 @@ __all__ = [
     "Clock",
     "Conflict",
     "Context",
+    "Continuation",
     "CorruptRecord",
     "Data",
     "DefinitionError",

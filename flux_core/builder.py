@@ -11,6 +11,7 @@ from flux_core.handlers import checked_handler
 from flux_core.names import check_step_name, check_workflow_name
 from flux_core.options import (
     checked_exceptions,
+    checked_names,
     checked_on_unknown,
     checked_retries,
     checked_retry,
@@ -61,6 +62,7 @@ class WorkflowBuilder:
         types: tuple[type, ...],
         *,
         whole: float | None = None,
+        patches: tuple[str, ...] = (),
     ) -> None:
         """`timeout` (an attempt) and `whole` (the instance) are seconds."""
         self.name = name
@@ -68,6 +70,7 @@ class WorkflowBuilder:
         self._retries = retries
         self._timeout = timeout
         self._whole = whole
+        self._patches = patches
         self._retry = retry
         self._types = types
         self._schema: object = None
@@ -109,7 +112,7 @@ class WorkflowBuilder:
 
         Options: `retries` (further attempts), `timeout` (seconds or timedelta an attempt), `when` (condition, `def`
         or `async def`), `compensate` (function or `compensation(...)`), `give_up_on` (exception types not retried),
-        `retry` (`RetryPolicy`).
+        `retry` (`RetryPolicy`), `aliases` (names that the step had in earlier definitions, for running instances).
         """
         return self._add(name, handler, commit=False, options=options)
 
@@ -159,9 +162,28 @@ class WorkflowBuilder:
             types += (found for found in types_of(model) if found not in types)
         for model in types:
             register_type(model)
+        self._check_aliases()
         return WorkflowDefinition(
-            self.name, self._version, tuple(self._steps), validator, tuple(types), timeout=self._whole
+            self.name,
+            self._version,
+            tuple(self._steps),
+            validator,
+            tuple(types),
+            timeout=self._whole,
+            patches=self._patches,
         )
+
+    def _check_aliases(self) -> None:
+        owners: dict[str, str] = {}
+        for step in self._steps:
+            for alias in step.aliases:
+                other = alias if alias in self._names else owners.setdefault(alias, step.name)
+                if other != step.name or alias == step.name:
+                    message = (
+                        f"workflow {self.name!r}, step {step.name!r}: the alias {alias!r} is also the step {other!r}; "
+                        f"an alias is a name that no step has any more, and belongs to one step"
+                    )
+                    raise DefinitionError(message)
 
     def _add(self, name: str | Handler, handler: Handler | None, *, commit: bool, options: dict[str, Any]) -> Any:
         if callable(name):
@@ -214,6 +236,7 @@ def create_workflow(
     step_timeout: Duration | None = None,
     retry: RetryPolicy | None = None,
     types: Iterable[type] = (),
+    patches: Iterable[str] = (),
 ) -> WorkflowBuilder:
     """Start declaring a workflow.
 
@@ -221,7 +244,8 @@ def create_workflow(
     has not ended by then notices at its next checkpoint or timer, is undone and fails with `WorkflowTimeout`; a retry
     gives it the same time again, and an instance keeps the limit that it was started with. `retries`, `step_timeout`
     (seconds or timedelta an attempt) and `retry` are defaults for its steps. `types` are dataclasses, models or enums
-    that may be stored in `ctx.data` and outputs; those of `.input(...)` and `.data(...)` are known already.
+    that may be stored in `ctx.data` and outputs; those of `.input(...)` and `.data(...)` are known already. `patches`
+    are names for `ctx.patch(name)`: true in instances that were started since the name was declared here.
     """
     check_workflow_name(name)
     where = f"workflow {name!r}"
@@ -237,10 +261,11 @@ def create_workflow(
         checked,
         tuple(types),
         whole=checked_workflow_timeout(where, timeout),
+        patches=checked_names(where, "patches", patches),
     )
 
 
-_OPTIONS = ("retries", "timeout", "when", "compensate", "give_up_on", "retry")
+_OPTIONS = ("retries", "timeout", "when", "compensate", "give_up_on", "retry", "aliases")
 _COMMIT_OPTIONS = (*_OPTIONS, "idempotent", "on_unknown")
 
 
@@ -264,6 +289,7 @@ def _checked_options(where: str, options: dict[str, Any], *, commit: bool) -> di
         "compensate": undo,
         "give_up_on": checked_exceptions(where, options.get("give_up_on", ())),
         "retry": checked_retry(where, options.get("retry")),
+        "aliases": checked_names(where, "aliases", options.get("aliases", ())),
     }
     if commit:
         idempotent = options.get("idempotent", False)

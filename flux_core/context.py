@@ -7,7 +7,7 @@ handler still does with it raises, and changes nothing.
 from __future__ import annotations
 
 from flux_core.data import Data
-from flux_core.errors import StepTimeout
+from flux_core.errors import DefinitionError, StepTimeout
 from flux_core.keys import idempotency_key
 from flux_core.state import COMPENSATED, COMPENSATING, COMPENSATION_FAILED, COMPLETED, RUNNING, StepExecution
 from flux_core.values import copied
@@ -27,14 +27,24 @@ if TYPE_CHECKING:
 class Surroundings:
     """What all attempts of one invocation share. The engine makes it; contexts read it."""
 
-    __slots__ = ("clock", "input", "logger", "ref", "state")
+    __slots__ = ("clock", "input", "logger", "patches", "ref", "state")
 
-    def __init__(self, ref: InstanceRef, state: WorkflowState, input_: object, clock: Clock, logger: Logger) -> None:
+    def __init__(
+        self,
+        ref: InstanceRef,
+        state: WorkflowState,
+        input_: object,
+        clock: Clock,
+        logger: Logger,
+        patches: tuple[str, ...] = (),
+    ) -> None:
         self.ref = ref
         self.state = state
         self.input = input_
         self.clock = clock
         self.logger = logger
+        self.patches = patches
+        """What the definition at hand declares."""
 
 
 _SUCCEEDED = frozenset({COMPLETED, COMPENSATING, COMPENSATED, COMPENSATION_FAILED})
@@ -196,7 +206,23 @@ class Context:
             raise AttributeError(message)
         ref, path = around.ref, self._step.path
         k = around.state.discarded.get(path, 0)
+        path = around.state.origins.get(path, path)  # a renamed step keeps its key
         return idempotency_key(ref.tenant, ref.workflow, ref.id, path + UNDO if self._undo else path, k)
+
+    def patch(self, name: str) -> bool:
+        """Whether the instance was started by a definition that had `name` among its `patches`.
+
+        The answer is the same in every step of an instance and after any deployment, so code behind it can rely on
+        what steps before it did. `DefinitionError` for a name that the workflow does not declare.
+        """
+        around = self._live()
+        if name not in around.patches:
+            message = (
+                f"ctx.patch({name!r}): workflow {around.ref.workflow!r} declares no such patch; declare it with "
+                f"create_workflow(..., patches=[{name!r}])"
+            )
+            raise DefinitionError(message)
+        return name in around.state.patches
 
     @property
     def log(self) -> StepLog:

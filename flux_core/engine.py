@@ -26,6 +26,7 @@ from flux_core.errors import (
 )
 from flux_core.events import (
     CancelRequested,
+    DefinitionChanged,
     Event,
     PauseRequested,
     RetryRequested,
@@ -36,7 +37,7 @@ from flux_core.keys import content_hash, mail_id
 from flux_core.load import Loaded, load, load_log, unknown_instance
 from flux_core.logger import FluxSilentLogger, GuardedLogger
 from flux_core.loop import EngineLoop
-from flux_core.machine import check_verb, decide, evolve, failed_step, is_due
+from flux_core.machine import check_verb, continuation, decide, evolve, failed_step, is_due
 from flux_core.machine.verbs import ALLOWED, NO_OP
 from flux_core.machine.waiting import mail_key
 from flux_core.memory import MemoryStorage
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flux_core.audit import AuditEntry
+    from flux_core.machine import Continuation
     from flux_core.ports import Clock, Due, Entropy, Logger, TraceSink, WorkflowStorage
     from flux_core.state import WorkflowState
 
@@ -480,6 +482,18 @@ class FluxEngine:
             message = f"workflow {definition.name!r}, id {id!r} was changed meanwhile; look at it again"
             raise Refused(message)
 
+    def check(self, workflow: Workflow, id: str) -> Continuation:
+        """Whether `workflow`, as it is declared here, can continue the instance; if not, why and what to write."""
+        definition = self._workflow(workflow)
+        state = load(self.storage, self._ref(definition, id)).state
+        found = continuation(definition, state)
+        if definition.validator is not None:
+            try:
+                definition.validator.parse(state.input)
+            except InputInvalid as error:
+                found.problems.append(f"its input is no longer accepted: {error}; let .input(...) accept it")
+        return found
+
     def describe(self, workflow: Workflow) -> dict[str, Any]:
         """The definition as plain data, with this engine's defaults filled in."""
         return self._workflow(workflow).describe()
@@ -560,6 +574,10 @@ class FluxEngine:
             loaded = load(self.storage, ref)
             state = loaded.state
             event = request(state, lambda: load_log(self.storage, ref))
+            if isinstance(event, RetryRequested | StepResolved) and state.fingerprint != definition.fingerprint:
+                # These name steps, so the instance takes over the definition that they are the steps of first.
+                self._append_control(ref, definition, loaded, DefinitionChanged())
+                continue
             if event is None or self._append_control(ref, definition, loaded, event):
                 break
         return self._ticked(ref, definition, loaded, end, begun, always=not state.owned)

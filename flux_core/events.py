@@ -222,6 +222,12 @@ class TimeRanOut:
         """The pause that the next attempt would have followed."""
 
 
+class DefinitionChanged:
+    """A verb needs the instance to go on with a definition other than the one it has."""
+
+    __slots__ = ()
+
+
 class CancelRequested:
     """The verb `cancel`."""
 
@@ -305,6 +311,7 @@ Event = (
     | InputRejected
     | Interrupted
     | TimeRanOut
+    | DefinitionChanged
     | CancelRequested
     | PauseRequested
     | UnpauseRequested

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flux_core.directives import Verify
-from flux_core.errors import DefinitionError
+from flux_core.errors import CallerError, DefinitionError
+from flux_core.names import check_key
 from flux_core.retry import RetryPolicy, seconds
 
 TYPE_CHECKING = False
@@ -77,6 +78,17 @@ def checked_exceptions(where: str, types: object) -> tuple[type[BaseException], 
             message = f"{where}: give_up_on must name exception types; got {kind!r}"
             raise DefinitionError(message)
     return tuple(listed)
+
+
+def checked_names(where: str, option: str, names: object) -> tuple[str, ...]:
+    """Names, given as one or several; `DefinitionError` if one is none."""
+    listed = (names,) if isinstance(names, str) else tuple(names) if hasattr(names, "__iter__") else (names,)
+    for name in listed:
+        try:
+            check_key(f"name in {option}", name)
+        except CallerError as error:
+            raise DefinitionError(f"{where}: {error}") from None
+    return listed
 
 
 def checked_retry(where: str, retry: object) -> RetryPolicy | None:

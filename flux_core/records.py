@@ -6,7 +6,7 @@ Bodies are flat dictionaries with short keys, because every step pays for their 
 type        body
 =========== ========================================================================================
 start       `ver` version, `fp` fingerprint, `names` step names, `in` input, `ih` its hash, `l` lease ms, `dl` cap;
-            `to` ms that the whole may take, if limited
+            `kinds` a letter a step (see `workflow`), `to` ms that the whole may take, if limited, `pt` patches
 claim       `l` lease ms, `dl` when the platform ends the invocation (ms since the epoch), if known
 renew       -
 step        `p` path, `a` attempt, `ms` duration, `o` output, `set`/`del` data delta; `w` [signals, due, default] if
@@ -24,6 +24,8 @@ yield       `cut` path of a plain step that the invocation's deadline ended
 end         `s` status
 stuck       `why`, `p`, `d` detail
 blocked     `why`, `d` detail
+adopt       `ver`, `fp`, `names`, `kinds` of the definition that the instance goes on with; `was` {old: new name},
+            `pass` new steps that are skipped
 cancelreq   `why`, `by`
 pause       `why`, `by`
 unpause     `why`, `by`
@@ -32,7 +34,8 @@ resolve     `p`, `h` how, `o` output, `by`, `why`; with `reset`, `data`, `kept` 
 =========== ========================================================================================
 
 `o`, `in`, `set`, `data`, `kept` and the default in `w` hold users' values (tagged in the stored form, see `values`).
-The types `decide`, `child`, `patch` and `snapref` of PROTOCOL are not written by this version.
+The types `decide`, `child` and `snapref` of PROTOCOL are not written by this version, nor is `patch`: the markers are
+in `start`.
 """
 
 from __future__ import annotations
@@ -59,6 +62,7 @@ YIELD: Final = "yield"
 END: Final = "end"
 STUCK: Final = "stuck"
 BLOCKED: Final = "blocked"
+ADOPT: Final = "adopt"
 CANCELREQ: Final = "cancelreq"
 PAUSE: Final = "pause"
 UNPAUSE: Final = "unpause"
@@ -68,7 +72,7 @@ RESOLVE: Final = "resolve"
 TYPES: Final = frozenset(
     {
         START, CLAIM, RENEW, STEP, SKIPPED, INTENT, COMP, RETRY_WAIT, RECV, TIMEOUT, SUSP, YIELD, END, STUCK, BLOCKED,
-        CANCELREQ, PAUSE, UNPAUSE, RETRY, RESOLVE,
+        ADOPT, CANCELREQ, PAUSE, UNPAUSE, RETRY, RESOLVE,
     }
 )  # fmt: skip
 """What this version writes and reads."""

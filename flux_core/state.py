@@ -212,11 +212,14 @@ class WorkflowState:
         "input_hash",
         "intents",
         "kept",
+        "kinds",
         "lease",
         "lease_until",
         "name",
         "names",
+        "origins",
         "owned",
+        "patches",
         "paused",
         "pauses",
         "retry_at",
@@ -239,6 +242,12 @@ class WorkflowState:
         self.version = ""
         self.fingerprint = ""
         self.names: list[str] = []
+        self.kinds = ""
+        """A letter for each of `names`, as `workflow` has them."""
+        self.origins: dict[str, str] = {}
+        """Steps that were renamed: path -> the one that their idempotency key is made of."""
+        self.patches: list[str] = []
+        """The `patches` that the definition had when the instance started."""
         self.input: object = None
         self.input_hash = ""
         self.status = PENDING

@@ -60,7 +60,7 @@ class Attempts:
         self.tracker = DataTracker(state.data)
         self._validator = workflow.validator
         self._raw = DataTracker({_INPUT: state.input})
-        self._around = Surroundings(ref, state, None, clock, logger)
+        self._around = Surroundings(ref, state, None, clock, logger, workflow.patches)
         self._fresh_input()
         self._budget = budget
         self._watched = watched

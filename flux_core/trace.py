@@ -206,7 +206,9 @@ class Watched:
 
     def context(self, step: StepDefinition | None, clock: Clock, logger: Logger) -> HookContext:
         """A context for a hook, which sees what is recorded and can change nothing."""
-        around = self.around or Surroundings(self.ref, self.state, self.state.input, clock, logger)
+        around = self.around or Surroundings(
+            self.ref, self.state, self.state.input, clock, logger, self.workflow.patches
+        )
         if step is None:
             return HookContext(around, None, 0, self.state.data)
         return HookContext(around, step, self.attempt, self.state.data, self.undo)
@@ -330,6 +332,16 @@ def _cancelled(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     t.emit("workflow:cancel", w.ref, status=w.state.status, meta={"why": body.get("why"), "by": body.get("by")})
 
 
+def _adopted(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    t.logger.info(
+        "goes on with a changed definition", workflow=w.ref.workflow, id=w.ref.id, version=body["ver"],
+        renamed=body.get("was", {}), skipped=body.get("pass", []),
+    )  # fmt: skip
+    for path in body.get("pass", ()):
+        meta = {"reason": "it is new before a step that is done"}
+        t.emit("step:skipped", w.ref, w.workflow.by_path[path], status=s.SKIPPED, meta=meta)
+
+
 def _paused(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     t.emit("workflow:pause", w.ref, status=w.state.status, meta={"why": body.get("why"), "by": body.get("by")})
 
@@ -347,6 +359,7 @@ _TELL: dict[str, Callable[[Telemetry, Watched, dict[str, Any]], None]] = {
     r.END: _ended,
     r.STUCK: _stuck,
     r.BLOCKED: _blocked,
+    r.ADOPT: _adopted,
     r.CANCELREQ: _cancelled,
     r.PAUSE: _paused,
 }

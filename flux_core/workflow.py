@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 STEP: Final = "step"
 COMMIT: Final = "commit"
+COMMITS: Final = "cC"
+UNDOABLE: Final = "SC"
+"""Letters of `WorkflowDefinition.kinds`: `s` step, `c` commit, upper case with a compensation."""
 UNDO: Final = "~undo"
 """The suffix of a compensation's path (PROTOCOL, Idempotency key)."""
 
@@ -65,6 +68,7 @@ class StepDefinition:
     """One node of a definition. `path` names it within the instance; at the top level it is the name itself."""
 
     __slots__ = (
+        "aliases",
         "commit",
         "compensate",
         "give_up_on",
@@ -95,6 +99,7 @@ class StepDefinition:
         retry: RetryPolicy | None = None,
         index: int = -1,
         inline_backoff: float = 2.0,
+        aliases: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.path = name
@@ -109,6 +114,8 @@ class StepDefinition:
         self.give_up_on = give_up_on
         self.retry = retry
         self.inline_backoff = inline_backoff
+        self.aliases = aliases
+        """Names that the step had in earlier definitions."""
 
     @property
     def kind(self) -> str:
@@ -139,6 +146,7 @@ class StepDefinition:
             retry=self.retry or defaults.retry,
             index=index,
             inline_backoff=defaults.inline_backoff,
+            aliases=self.aliases,
         )
 
     def time_limit(self, *, undo: bool) -> float | None:
@@ -161,7 +169,7 @@ class StepDefinition:
 class WorkflowDefinition:
     """A frozen workflow. Engines bind it to their defaults; everybody else reads it."""
 
-    __slots__ = ("_fingerprint", "by_path", "name", "steps", "timeout", "types", "validator", "version")
+    __slots__ = ("by_path", "fingerprint", "name", "patches", "steps", "timeout", "types", "validator", "version")
 
     def __init__(
         self,
@@ -172,6 +180,7 @@ class WorkflowDefinition:
         types: tuple[type, ...] = (),
         *,
         timeout: float | None = None,
+        patches: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.version = version
@@ -180,18 +189,16 @@ class WorkflowDefinition:
         self.types = types
         self.timeout = timeout
         """Seconds that an instance may take from its start (or retry) to its end; None without a limit."""
+        self.patches = patches
+        """Names that `ctx.patch` may ask for."""
         self.by_path = {step.path: step for step in steps}
-        self._fingerprint: str | None = None
+        self.fingerprint = _fingerprint(steps)
+        """A hash of [(name, kind)]: equal fingerprints can continue each other's instances."""
 
     @property
-    def fingerprint(self) -> str:
-        """A hash of [(name, kind)]: equal fingerprints can continue each other's instances."""
-        if self._fingerprint is None:
-            from hashlib import sha256
-
-            shape = "\n".join(f"{step.name} {step.kind}" for step in self.steps)
-            self._fingerprint = sha256(shape.encode()).hexdigest()[:16]
-        return self._fingerprint
+    def kinds(self) -> str:
+        """A letter a step: what an instance keeps of a definition beside the names (see `machine.adoption`)."""
+        return "".join(_letter(step) for step in self.steps)
 
     def step(self, name: str) -> StepDefinition:
         """The step of that name, or `UnknownStep` listing those there are."""
@@ -204,7 +211,9 @@ class WorkflowDefinition:
     def bound(self, defaults: Defaults) -> WorkflowDefinition:
         """A copy in which every step has its retries, timeout and back-off, from itself or from `defaults`."""
         steps = tuple(step.bound(defaults, index) for index, step in enumerate(self.steps))
-        return WorkflowDefinition(self.name, self.version, steps, self.validator, self.types, timeout=self.timeout)
+        return WorkflowDefinition(
+            self.name, self.version, steps, self.validator, self.types, timeout=self.timeout, patches=self.patches
+        )
 
     def describe(self) -> dict[str, Any]:
         """The definition as plain data."""
@@ -213,9 +222,22 @@ class WorkflowDefinition:
             "version": self.version,
             "fingerprint": self.fingerprint,
             "timeout": self.timeout,
+            "patches": list(self.patches),
             "steps": [step.describe() for step in self.steps],
         }
 
     def build(self) -> WorkflowDefinition:
         """Itself, so that builders and definitions can be passed alike."""
         return self
+
+
+def _fingerprint(steps: tuple[StepDefinition, ...]) -> str:
+    from hashlib import sha256
+
+    shape = "\n".join(f"{step.name} {step.kind}" for step in steps)
+    return sha256(shape.encode()).hexdigest()[:16]
+
+
+def _letter(step: StepDefinition) -> str:
+    letter = "c" if step.commit else "s"
+    return letter.upper() if step.compensate is not None else letter

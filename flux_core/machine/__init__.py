@@ -8,6 +8,7 @@ folds them with `evolve`, and only then carries out the action. Rule 3: after an
     StepSucceeded --decide--> [step] + Proceed --append, evolve--> ADVANCED --decide--> [intent] + RunStep ...
 """
 
+from flux_core.machine.adoption import Continuation, continuation
 from flux_core.machine.decision import decide
 from flux_core.machine.evolution import evolve, fold
 from flux_core.machine.rewind import failed_step
@@ -19,7 +20,9 @@ __all__ = [
     "MOST_DEATHS",
     "MOST_SIGNALS",
     "VERBS",
+    "Continuation",
     "check_verb",
+    "continuation",
     "decide",
     "evolve",
     "failed_step",

@@ -13,6 +13,7 @@ from flux_core.events import (
     BackedOff,
     CancelRequested,
     ConditionHeld,
+    DefinitionChanged,
     Event,
     InputRejected,
     Interrupted,
@@ -28,6 +29,7 @@ from flux_core.events import (
     UnpauseRequested,
     WokenUp,
 )
+from flux_core.machine.adoption import adopted
 from flux_core.machine.attempts import DIED, backed_off, begin, failed, hand_over, probed, succeeded, unknown
 from flux_core.machine.evolution import unpaused
 from flux_core.machine.rewind import resolution, retrial
@@ -77,6 +79,8 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
             return Decision(HAND_OVER, Record(r.YIELD, state.epoch, now, {"cut": event.path}, (state.status, now)))
         case TimeRanOut():
             return hand_over(state, event, now)
+        case DefinitionChanged():
+            return Decision(PROCEED, adopted(workflow, state, now))
         case CancelRequested():
             body = {"why": event.why, "by": event.by}
             # The owner's lease has an entry in the due index already; an instance without owner needs one now.
@@ -107,6 +111,8 @@ def _never(event: Never) -> NoReturn:
 
 
 def _advance(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Decision:
+    if state.fingerprint != workflow.fingerprint:
+        return Decision(PROCEED, adopted(workflow, state, now))
     if state.paused and state.cursor < len(workflow.steps):
         # After the running step. An attempt that died is settled once the pause is over; mail and timers wait too.
         return Decision(HAND_OVER, Record(r.SUSP, state.epoch, now, {}, (s.PAUSED, None)))

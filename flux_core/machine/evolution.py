@@ -47,6 +47,8 @@ def _start(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.names = body["names"]
     state.input = body["in"]
     state.input_hash = body["ih"]
+    state.kinds = body["kinds"]
+    state.patches = body.get("pt", [])
     state.created_at = record.at
     state.time_limit = body.get("to")
     _limit(state, record.at)
@@ -331,6 +333,51 @@ def _blocked(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
     state.error = ErrorInfo(body["why"], body["d"])
 
 
+def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    if "was" in body:
+        _rename(state, body["was"])
+    state.version, state.fingerprint = body["ver"], body["fp"]
+    state.names, state.kinds = body["names"], body["kinds"]
+    there = set(state.names)
+    for path, step in list(state.steps.items()):
+        if path not in there and step.status not in _SETTLED:
+            del state.steps[path]
+    gone: tuple[dict[str, Any], ...] = (state.completed, state.waits, state.retry_at)
+    for paths in gone:
+        for path in [path for path in paths if path.removesuffix(UNDO) not in there]:
+            del paths[path]
+    for path in body.get("pass", ()):
+        step = _of(state, path)
+        step.status, step.ended_ms = s.SKIPPED, record.at
+    state.cursor = 0
+    _move_on(state)
+
+
+_SETTLED = frozenset({s.COMPLETED, s.SKIPPED, s.COMPENSATED, s.COMPENSATION_FAILED})
+"""What a step that is gone from the definition stays in the history as: its output can still be read."""
+
+
+def _rename(state: WorkflowState, was: dict[str, str]) -> None:
+    """Give the steps of `was` their new names, wherever the state mentions them, in the same order."""
+
+    def now(path: str) -> str:
+        plain = path.removesuffix(UNDO)
+        return was.get(plain, plain) + path[len(plain) :]
+
+    for field in ("steps", "completed", "waits", "retry_at", "intents", "doubts", "kept", "discarded"):
+        setattr(state, field, {now(path): value for path, value in getattr(state, field).items()})
+    for old, new in was.items():
+        state.origins[new] = state.origins.pop(old, old)
+        step = state.steps.get(new)
+        if step is not None:
+            step.path = step.name = new
+    for error in (state.failure, state.error):
+        if error is not None and error.step is not None:
+            error.step = now(error.step)
+    if state.stuck is not None and state.stuck[1] is not None:
+        state.stuck = [state.stuck[0], now(state.stuck[1]), state.stuck[2]]
+
+
 def _cancelreq(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     if state.undoing:
         return
@@ -436,6 +483,7 @@ _EVOLVE: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], None]] = {
     r.END: _end,
     r.STUCK: _stuck,
     r.BLOCKED: _blocked,
+    r.ADOPT: _adopt,
     r.CANCELREQ: _cancelreq,
     r.PAUSE: _pause,
     r.UNPAUSE: _unpause,

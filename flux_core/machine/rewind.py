@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 def retrial(workflow: WorkflowDefinition, state: WorkflowState, event: RetryRequested) -> dict[str, Any]:
     """The body of a `retry` record; `Refused` if the step cannot be the next to run (PROTOCOL rule 17)."""
     workflow.step(event.path)
-    _fits(workflow, state, "retry_step")
     _settled(state, event.path, "retry_step")
     forced = event.path if event.force else None
     body = _reopening(state, event.path, event.log, workflow, "retry_step", forced)
@@ -40,7 +39,6 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
     path = event.path
     workflow.step(path)
     verb = "complete_step" if event.how == s.COMPLETED else "skip_step"
-    _fits(workflow, state, verb)
     body: dict[str, Any] = {"p": path, "h": event.how, "by": event.by, "why": event.why}
     step = state.steps.get(path)
     if step is not None and (step.status == s.COMPENSATION_FAILED or path + UNDO in state.intents):
@@ -74,20 +72,16 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
 
 
 def failed_step(state: WorkflowState) -> str:
-    """Where a failed instance goes on: its failed step, or the first that is not done."""
-    if state.failure is not None and state.failure.step is not None:
-        return state.failure.step
-    return state.names[min(state.cursor, len(state.names) - 1)]
+    """Where a failed instance goes on: its failed step, or one before it that has not run (it came in since)."""
+    failed = None if state.failure is None else state.failure.step
+    for name in state.names:
+        step = state.steps.get(name)
+        if name == failed or step is None or step.status not in _PASSED:
+            return name
+    return state.names[-1]
 
 
-def _fits(workflow: WorkflowDefinition, state: WorkflowState, verb: str) -> None:
-    """A definition whose steps have changed cannot say what of this instance to keep or to undo."""
-    if state.fingerprint != workflow.fingerprint:
-        message = (
-            f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: its definition has changed since it "
-            f"started (it has {', '.join(state.names)}); use the definition it was started with"
-        )
-        raise Refused(message)
+_PASSED = frozenset({s.COMPLETED, s.SKIPPED, s.COMPENSATED, s.COMPENSATION_FAILED})
 
 
 def _settled(state: WorkflowState, path: str, verb: str) -> None:
@@ -152,16 +146,34 @@ def _history(
     replay = WorkflowState(state.tenant, state.name, state.id)
     before: dict[str, object] | None = None
     last: dict[str, dict[str, Any]] = {}
-    index = state.names.index(path)
+    turns = iter(_turns(log, path))
+    turn = next(turns)
     for record in log:
         body = record.body
-        if path in body.get("reset", ()):
-            before = None
         if record.type == r.RESOLVE and "undo" not in body:
             last[body["p"]] = {}
         if record.type == r.STEP and "e" not in body:
             last[body["p"]] = body
         evolve(replay, record)
-        if before is None and replay.cursor >= index:
+        if record.type == r.ADOPT:
+            turn = next(turns)
+            was = body.get("was", {})
+            last = {was.get(name, name): step for name, step in last.items()}
+        if "reset" in body and replay.cursor <= turn:
+            before = None
+        if before is None and replay.cursor >= turn:
             before = dict(replay.data)  # its turn has come; what it or an undoing writes comes later
     return (dict(replay.data) if before is None else before), last
+
+
+def _turns(log: Sequence[Record], path: str) -> list[int]:
+    """How many steps come before `path`, in each of the definitions that the instance went through."""
+    bodies = [record.body for record in log if record.type in {r.START, r.ADOPT}]
+    names = bodies[-1]["names"]
+    ahead = set(names[: names.index(path)])
+    turns = [names.index(path)]
+    for body, earlier in zip(reversed(bodies), reversed(bodies[:-1]), strict=False):
+        was = body.get("was", {})
+        ahead = {name for name in earlier["names"] if was.get(name, name) in ahead}
+        turns.append(max((place + 1 for place, name in enumerate(earlier["names"]) if name in ahead), default=0))
+    return turns[::-1]

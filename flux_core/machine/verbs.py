@@ -55,7 +55,7 @@ _INSTEAD = {
     s.COMPLETED: "it has completed",
     s.CANCELLED: "it was cancelled",
     s.STUCK: "it is stuck; complete, skip or retry the step it is stuck at, or cancel it",
-    s.BLOCKED: "its definition has changed; deploy the earlier one, or cancel it",
+    s.BLOCKED: "its definition has changed; deploy one that fits (flux check says which), or cancel it",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.actions import FINISH, PROCEED, Decision, Ignore, ReadMail, Rest
+from flux_core.machine.adoption import continuation, misfit
 from flux_core.records import Record
 
 TYPE_CHECKING = False
@@ -32,12 +33,15 @@ def start(workflow: WorkflowDefinition, input_: object, input_hash: str, lease: 
         "ver": workflow.version,
         "fp": workflow.fingerprint,
         "names": [step.name for step in workflow.steps],
+        "kinds": workflow.kinds,
         "in": input_,
         "ih": input_hash,
         **_term(lease),
     }
     if workflow.timeout is not None:
         body["to"] = round(workflow.timeout * 1000)
+    if workflow.patches:
+        body["pt"] = list(workflow.patches)
     return Record(r.START, 1, now, body, (s.RUNNING, lease.end(now)))
 
 
@@ -93,7 +97,9 @@ def woken(workflow: WorkflowDefinition, state: WorkflowState, event: WokenUp, no
     if state.owned and now < takeover_at(state):
         return Decision(Ignore("another invocation owns it", takeover_at(state)))
     if state.fingerprint != workflow.fingerprint:
-        return _blocked(workflow, state, now)
+        problems = continuation(workflow, state).problems
+        if problems:
+            return _blocked(misfit(workflow, state, problems), state, now)
     resting = not state.owned and (bool(state.retry_at) if state.undoing else state.status == s.SUSPENDED)
     due = timer(state)
     if resting and (due is None or due > now):
@@ -120,17 +126,11 @@ def claim(state: WorkflowState, lease: Lease, now: int) -> Decision:
     return Decision(FINISH, claim, stuck)
 
 
-def _blocked(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Decision:
+def _blocked(detail: str, state: WorkflowState, now: int) -> Decision:
     again = state.updated_at + _pause(state.pauses)
     if state.status == s.BLOCKED and now < again:
         return Decision(Ignore("its definition has changed", again))
     due = now + _pause(state.pauses + 1)
-    detail = (
-        f"the steps of workflow {workflow.name!r} have changed since the instance started: it has "
-        f"{', '.join(state.names)} ({state.fingerprint}), the definition now has "
-        f"{', '.join(step.name for step in workflow.steps)} ({workflow.fingerprint}); deploy the earlier definition "
-        f"and the instance goes on by itself"
-    )
     body = {"why": "definition_changed", "d": detail}
     record = Record(r.BLOCKED, state.epoch, now, body, (s.BLOCKED, due))
     return Decision(Ignore("its definition has changed", due), record)

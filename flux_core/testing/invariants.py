@@ -104,15 +104,28 @@ class _Walk:
             self._successes = {path: at for path, at in self._successes.items() if path in self.state.completed}
             self._order = list(self.state.completed)
             self._undone.clear()
+        if record.type == r.ADOPT and "was" in record.body:
+            self._rename(record.body["was"])
         self.statuses.append((self.state.status, self.state.epoch))
         while self._pending and self._pending[0].tail == seq:
             self._check_effect(self._pending.pop(0))
+
+    def _rename(self, was: dict[str, str]) -> None:
+        self._successes = {was.get(path, path): at for path, at in self._successes.items()}
+        self._order = [was.get(path, path) for path in self._order]
+        self._commits = {was.get(path, path) for path in self._commits}
+
+        def now(key: str) -> str:
+            plain = key.removesuffix(UNDO)
+            return was.get(plain, plain) + key[len(plain) :]
+
+        self._intents = {(generation, now(key), a): at for (generation, key, a), at in self._intents.items()}
 
     def finish(self) -> None:
         """What can be said only of the whole."""
         _must(not self._pending, "I1", f"effects saw records that are gone: {self._pending}")
         counts: dict[tuple[str, int, str], int] = {}
-        if self._workflow is None or self.state.generation:
+        if self._workflow is None or self.state.generation or self.state.origins:
             return
         for effect in self._effects:
             if effect.path in self._commits and self._workflow.by_path[effect.path].on_unknown == "quarantine":
@@ -128,23 +141,24 @@ class _Walk:
             )
             return
         _must(record.epoch == state.epoch, "I6", f"record {seq} has epoch {record.epoch}, the claim has {state.epoch}")
-        if record.type not in r.CONTROL and record.type != r.BLOCKED:
+        if record.type not in r.CONTROL and record.type not in {r.BLOCKED, r.ADOPT}:
             _must(state.owned, "I6", f"record {seq} ({record.type}) was written by an owner although nobody owned it")
 
     def _check_status(self, seq: int, record: Record) -> None:
         status = self.state.status
         if status in s.TERMINAL:
-            fine = record.type in {r.RETRY, r.RESOLVE}
+            fine = record.type in {r.RETRY, r.RESOLVE, r.ADOPT}
             _must(fine, "I5", f"record {seq} ({record.type}) follows the end ({status})")
         elif status in {s.STUCK, s.PAUSED}:
-            fine = record.type in r.CONTROL
+            fine = record.type in r.CONTROL or record.type == r.ADOPT
             _must(fine, "I5", f"record {seq} ({record.type}) follows while the instance is {status}")
         if record.type == r.END:
             open_ = [*self.state.intents, *self.state.doubts]
             _must(not open_, "rule 9", f"record {seq} ends the instance while nobody knows the outcome of {open_}")
             if record.body["s"] == s.COMPLETED:
                 _must(self.state.cursor == len(self.state.names), "I12", f"record {seq} completes before the last step")
-        if record.type == r.END and record.body["s"] != s.COMPLETED and self._workflow is not None:
+        known = self._workflow is not None and self._workflow.fingerprint == self.state.fingerprint
+        if record.type == r.END and record.body["s"] != s.COMPLETED and known and self._workflow is not None:
             left = [path for path in self.state.completed if self._workflow.by_path[path].compensate is not None]
             _must(not left, "I9", f"record {seq} ends as {record.body['s']}, but {left} were not compensated")
 
@@ -216,7 +230,9 @@ class _Walk:
 
     def _key(self, plain: str, path: str | None = None) -> str:
         ref = self.ref
-        return idempotency_key(ref.tenant, ref.workflow, ref.id, path or plain, self.state.discarded.get(plain, 0))
+        k = self.state.discarded.get(plain, 0)
+        origin = self.state.origins.get(plain, plain) + (path or plain)[len(plain) :]
+        return idempotency_key(ref.tenant, ref.workflow, ref.id, origin, k)
 
 
 def _succeeds(record: Record) -> bool:

@@ -126,6 +126,25 @@ def is_blocked(lab: Lab) -> None:
     lab.engine().signal(w, "o-1", "go")
 
 
+def is_adopted(lab: Lab) -> None:
+    """Renamed, with a new step before what is done, and without a later one: by a tick, then by a verb."""
+
+    def flaky(ctx: Context) -> None:
+        raise OSError
+
+    w = create_workflow("order", timeout=9000).step("a", lambda ctx: ctx.data.update(x=1), compensate=lab.note("undo"))
+    w.commit("b", flaky, idempotent=True, retry=DURABLE).step("c", lab.note("c"))
+    lab.engine().execute(w, None, "o-1")
+    changed = (
+        create_workflow("order").step("new", lab.note("new")).step("a", lab.note("a"), compensate=lab.note("undo"))
+    )
+    changed.commit("bb", boom, idempotent=True, aliases="b")
+    lab.clock.advance(60)
+    lab.engine().wake(changed, "o-1")
+    again = create_workflow("order").step("a", lab.note("a"), compensate=lab.note("undo")).commit("bb", lab.note("bb"))
+    lab.engine().retry_step(again.step("last", lab.note("last")), "o-1", "bb")
+
+
 def dies(lab: Lab) -> None:
     w = create_workflow("order").commit("a", once, idempotent=True).step("b", lab.die)
     for _ in range(6):
@@ -175,6 +194,7 @@ STORIES: Final[dict[str, Callable[[Lab], None]]] = {
         is_in_doubt,
         hands_over,
         is_blocked,
+        is_adopted,
         dies,
         has_a_picky_definition,
         is_interrupted,

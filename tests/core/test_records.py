@@ -90,7 +90,7 @@ class TestTheStories:
             lab = Lab()
             story(lab)
             seen |= set(lab.types("o-1"))
-        types = OWNERS | {r.START, r.CLAIM, r.BLOCKED, *r.CONTROL}
+        types = OWNERS | {r.START, r.CLAIM, r.BLOCKED, r.ADOPT, *r.CONTROL}
         assert seen == types - {r.RENEW}
 
 

@@ -117,8 +117,7 @@ class World:
         self.workflow = (
             create_workflow("order")
             .step("first", self.did("first"))
-            .step("gate", self.did("gate"))
-            .step("more", self.did("more"))
+            .step("gaet", self.did("gaet"))
             .step("last", self.did("last"))
         )
         self.engine.wake(self.workflow, "o-1")
@@ -227,7 +226,7 @@ ADVICE: Final = {
     "rolled_back": "retry a step, or resume it",
     "rolling_back": "wait until they have ended",
     "stuck": "complete, skip or retry the step it is stuck at",
-    "blocked": "deploy the earlier one",
+    "blocked": "deploy one that fits",
     "cancelled": "it was cancelled",
     "running": "wait until it has ended or is suspended",
 }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from flux_core import FluxEngine, FluxResult, WorkflowBuilder, WorkflowStorage
     from flux_core.context import Context
+    from flux_core.workflow import WorkflowDefinition
 
     Verb = Callable[["World", FluxEngine, str], object]
 
@@ -38,6 +39,8 @@ class World:
         self.happened: dict[str, object] = {}
         """Idempotency key -> what the other side answered: it does nothing twice for one key."""
         self.repaired = False
+        self.deployed: WorkflowDefinition | None = None
+        """The definition that has taken the shape's place."""
         self.meanwhile: Callable[[Callable[[FluxEngine], object]], object] = lambda act: None
         """Has another invocation, which never crashes, act at this moment; the driver fills it in."""
         self._asked: Counter[str] = Counter()
@@ -86,7 +89,8 @@ def look(world: World, stuck: FluxResult) -> tuple[str, list[object] | None]:
     assert state.stuck is not None, "only a stuck instance has a place where it is stuck"
     path = state.stuck[1]
     assert path is not None
-    key = idempotency_key(state.tenant, state.name, state.id, path, state.discarded.get(path, 0))
+    origin = state.origins.get(path, path)
+    key = idempotency_key(state.tenant, state.name, state.id, origin, state.discarded.get(path, 0))
     return path, [world.happened[key]] if key in world.happened else None
 
 
@@ -136,6 +140,16 @@ def pause(world: World, engine: FluxEngine, id: str) -> object:
 
 def unpause(world: World, engine: FluxEngine, id: str) -> object:
     return engine.unpause(_name(engine), id, who="operator")
+
+
+def deploy(build: Callable[[World], WorkflowBuilder]) -> Verb:
+    """From now on every invocation has another definition of the workflow."""
+
+    def change(world: World, engine: FluxEngine, id: str) -> object:
+        world.deployed = build(world).build()
+        return None
+
+    return change
 
 
 def later(seconds: float) -> Verb:

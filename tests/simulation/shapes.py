@@ -24,6 +24,7 @@ from tests.simulation.script import (
     Shape,
     World,
     cancel,
+    deploy,
     execute,
     force_again,
     later,
@@ -439,6 +440,46 @@ def _time_runs_out(world: World) -> WorkflowBuilder:
     )
 
 
+def _changed(world: World) -> WorkflowBuilder:
+    return (
+        create_workflow("changed")
+        .step("old", world.effect)
+        .commit("charge", world.effect, compensate=world.undo, on_unknown=verify(world.probe))
+        .step("ask", lambda ctx: wait("approval"))
+        .step("after", world.effect)
+    )
+
+
+def _broken_van(world: World) -> WorkflowBuilder:
+    def broken(ctx: Context) -> None:
+        raise NonRetryable("no van")
+
+    return (
+        create_workflow("changed")
+        .step("old", world.effect)
+        .commit("charge", world.effect, on_unknown=verify(world.probe))
+        .step("van", broken)
+    )
+
+
+def _changed_since(world: World) -> WorkflowBuilder:
+    """The first step is gone, one is new before what is done, two are renamed, and a commit comes at the end."""
+    return (
+        create_workflow("changed")
+        .step("new", world.effect)
+        .commit("pay", world.effect, compensate=world.undo, on_unknown=verify(world.probe), aliases="charge")
+        .step("question", lambda ctx: wait("approval"), aliases="ask")
+        .commit("ship", lambda ctx: world.effect(ctx, ctx.results["question"]), on_unknown=verify(world.probe))
+    )
+
+
+def _changed_and_broken(world: World) -> WorkflowBuilder:
+    def broken(ctx: Context) -> None:
+        raise NonRetryable("no van")
+
+    return _changed_since(world).step("deliver", broken)
+
+
 def _handed_over(world: World) -> WorkflowBuilder:
     builder = create_workflow("handed-over")
 
@@ -558,6 +599,12 @@ SHAPES = (
     Shape("a workflow whose time runs out", _time_runs_out, (execute(), later(3 * HOUR)), "rolled_back"),
     Shape("a retry after the workflow's time ran out", _time_runs_out,
           (execute(), later(3 * HOUR), resume, signal("approval", 1, "m1")), "completed"),
+    Shape("a definition that changes meanwhile", _changed,
+          (execute(), deploy(_changed_since), later(60), signal("approval", 1, "m1")), "completed"),
+    Shape("a saga whose definition changes meanwhile", _changed,
+          (execute(), deploy(_changed_and_broken), signal("approval", 1, "m1")), "rolled_back"),
+    Shape("a definition that changes after the failure", _broken_van,
+          (execute(), deploy(_changed_since), resume, signal("approval", 1, "m1")), "completed"),
     Shape("a commit that fails at the deadline", _slow_failure, (execute(15),), "completed", deadline=15),
     Shape("a commit that waits", _commit_waits,
           (execute(), signal("approval", {"by": "me"}, "m1"), repair, retry_step("after")), "completed"),

@@ -99,15 +99,16 @@ class Drive:
             self._operate()
         assert self.plan.fired or not self.plan.faults, f"no fault took place: {self.plan.faults}"
         assert not self.plan.after_death
-        check_invariants(self.store, self.ref, self.world.journal, workflow=self.definition, at_rest=True)
-        return self._end(self._engine(self.store).get(self.definition, self.id))
+        current = self.world.deployed or self.definition
+        check_invariants(self.store, self.ref, self.world.journal, workflow=current, at_rest=True)
+        return self._end(self._engine(self.store).get(current, self.id))
 
     def _engine(self, store: WorkflowStorage) -> FluxEngine:
         invocation = next(self._seeds)
         assert invocation < MOST_INVOCATIONS, "the instance never comes to rest"
         return FluxEngine(
             store,
-            workflows=[self.definition],
+            workflows=[self.world.deployed or self.definition],
             clock=self.world.clock,
             entropy=SeededEntropy(invocation),
             lease=LEASE,
