@@ -14,7 +14,7 @@ from flux_cli import standing
 from flux_cli.documents import tree
 from flux_cli.failures import VERBS
 from flux_cli.moments import ago, seconds, stamp
-from flux_cli.remedies import remedies
+from flux_cli.remedies import ways
 from flux_cli.styles import painted, printable
 from flux_core import state as s
 
@@ -50,10 +50,12 @@ def print_instance(console: Console, seen: Inspection, *, full: bool = False) ->
     audit = seen.audit()
     if audit:
         console.print(_section("done by hand", _audit(audit)))
-    ways = remedies(seen)
-    if ways:
+    found, hindrance = ways(seen)
+    if found or hindrance:
         console.print(_section("what you can do now"))
-    for remedy in ways:
+    if hindrance:
+        console.print(Text(f"  ({hindrance})", "yellow"))
+    for remedy in found:
         console.print(Text(f"  {remedy.does}:"))
         print_command(console, remedy.command)
 

@@ -24,7 +24,7 @@ def results() -> Console:
     """Standard output: as wide as the terminal, or wide enough for anything if there is none."""
     _lenient(sys.stdout)
     console = Console(highlight=False)
-    if not (console.is_terminal or os.environ.get("COLUMNS")):
+    if not console.is_terminal:
         console = Console(highlight=False, width=_WIDE)
     return console
 

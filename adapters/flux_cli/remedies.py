@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from flux_cli.failures import failure
 from flux_cli.standing import overdue
 from flux_cli.targets import command
 from flux_core import Refused
@@ -32,11 +33,16 @@ class Remedy(NamedTuple):
 
 def remedies(seen: Inspection) -> list[Remedy]:
     """The ways on from here, the likeliest first."""
-    ways = _Ways(seen)
+    return ways(seen)[0]
+
+
+def ways(seen: Inspection) -> tuple[list[Remedy], str | None]:
+    """The ways on, and why one that would be likely is closed, if one is."""
+    asked = _Ways(seen)
     found: dict[str, Remedy] = {}
-    for remedy in ways.all():
+    for remedy in asked.all():
         found.setdefault(remedy.command, remedy)
-    return list(found.values())
+    return list(found.values()), asked.hindrance
 
 
 class _Ways:
@@ -44,6 +50,8 @@ class _Ways:
         self._seen = seen
         self._state = seen.state
         self._say = seen.target.command
+        self.hindrance: str | None = None
+        """Why the first step that was asked about cannot be retried, completed or skipped."""
 
     def all(self) -> Iterator[Remedy]:
         state = self._state
@@ -152,11 +160,17 @@ class _Ways:
             if check_verb(verb, self._state, force=force, step=step) == NO_OP:
                 return False
             if step is not None:
-                event = self._event(verb, step, force=force)
-                decide(self._seen.definition, self._state, event, self._seen.now)
+                self._ask(verb, step, force=force)
         except Refused:
             return False
         return True
+
+    def _ask(self, verb: str, step: str, *, force: bool) -> None:
+        try:
+            decide(self._seen.definition, self._state, self._event(verb, step, force=force), self._seen.now)
+        except Refused as error:
+            self.hindrance = self.hindrance or str(failure(error))
+            raise
 
     def _event(self, verb: str, step: str, *, force: bool) -> Event:
         log = self._seen.log

@@ -96,10 +96,11 @@ class Flux:
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """As a process of its own."""
         paths = os.pathsep.join((str(ROOT), str(ROOT / "adapters")))
+        environment = options.pop("env", os.environ)
         return subprocess.Popen(
             [sys.executable, "-m", "flux_cli", *arguments],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": paths},
+            env=environment | {"PYTHONPATH": paths},
             text=True,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
         )

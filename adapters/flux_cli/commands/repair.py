@@ -55,9 +55,7 @@ def retry(
     target = targeted(app, words, "retry", "ID", "STEP")
     (step,) = target.rest
     engine = target.engine
-    patch = json_argument("--data", data)
-    if patch is not None and not isinstance(patch, dict):
-        raise CommandFailed("--data must be a JSON object, the keys of the data to set: --data '{\"total\": 7}'", USAGE)
+    patch = None if data is None else _object("--data", data)
     operate(
         target,
         lambda: engine.retry_step(target.workflow, target.id, step, force=force, data=patch, who=who(by), why=why),
@@ -139,3 +137,12 @@ def skip(
     (step,) = target.rest
     engine = target.engine
     operate(target, lambda: engine.skip_step(target.workflow, target.id, step, who=who(by), why=why), as_json=as_json)
+
+
+def _object(option: str, given: str) -> dict[str, object]:
+    value = json_argument(option, given)
+    if not isinstance(value, dict):
+        raise CommandFailed(
+            f"{option} must be a JSON object, the keys of the data to set: {option} '{{\"total\": 7}}'", USAGE
+        )
+    return value
