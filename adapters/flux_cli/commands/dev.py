@@ -76,20 +76,23 @@ def dev(
 
     pump = Pump(engine, tell, interval=interval)
     board: Board
-    if as_json:
-        board = JsonBoard(engine, start)
-    elif live and out.is_terminal and not once:
-        board = LiveBoard(engine, start, pump, out)
-    else:
-        board = PlainBoard(engine, start, out, err)
     try:
-        with told("a step was cut off in the middle; its instance keeps what was recorded"), board:
-            with _stopped_by_signals(pump) as received:
+        with (
+            told("a step was cut off in the middle; its instance keeps what was recorded"),
+            _stopping(pump) as received,
+        ):
+            if as_json:
+                board = JsonBoard(engine, start)
+            elif live and out.is_terminal and not once:
+                board = LiveBoard(engine, start, pump, out)
+            else:
+                board = PlainBoard(engine, start, out, err)
+            with board:
                 if once:
                     pump.once()
                 else:
                     pump.run()
-            board.ended(advanced, f"stopped by {received[0].name}" if received else "done")
+                board.ended(advanced, f"stopped by {received[0].name}" if received else "done")
     except BrokenPipeError:
         drop_output()  # whoever read it has gone
         raise typer.Exit(SOME_FAILED) from None
@@ -97,7 +100,7 @@ def dev(
 
 
 @contextmanager
-def _stopped_by_signals(pump: Pump) -> Iterator[list[signal.Signals]]:
+def _stopping(pump: Pump) -> Iterator[list[signal.Signals]]:
     """The first signal stops the pump, a second one does what it always does; those received."""
     received: list[signal.Signals] = []
 
