@@ -20,11 +20,15 @@ from flux_core.errors import (
     NonRetryable,
     NotFound,
     Refused,
+    SecretExposed,
+    SecretsNotConfigured,
+    SecretUnavailable,
     StepFault,
     StepTimeout,
     StorageUnavailable,
     Unknown,
     UnknownInstance,
+    UnknownSecret,
     UnknownStep,
     UnknownWorkflow,
     Unserialisable,
@@ -35,9 +39,11 @@ from flux_core.logger import FluxConsoleLogger, FluxSilentLogger
 from flux_core.machine import Continuation
 from flux_core.memory import MemoryStorage
 from flux_core.ports import Clock, Entropy, Header, InstanceRef, Logger, Mail, TraceSink, WorkflowStorage
+from flux_core.redaction import DEFAULT_REDACTED
 from flux_core.registered import register_type
 from flux_core.result import BatchResult, FluxResult, InstancePage, InstanceSummary
 from flux_core.retry import RetryPolicy
+from flux_core.secret import Secret
 from flux_core.state import ErrorInfo, StepExecution, WorkflowState
 from flux_core.trace import EVENT_TYPES, JsonFileTraceSink
 from flux_core.workflow import StepDefinition, WorkflowDefinition
@@ -45,6 +51,7 @@ from flux_core.workflow import StepDefinition, WorkflowDefinition
 __version__ = "0.1.0"
 
 __all__ = [
+    "DEFAULT_REDACTED",
     "EVENT_TYPES",
     "FAIL",
     "NOT_DONE",
@@ -84,6 +91,10 @@ __all__ = [
     "NotFound",
     "Refused",
     "RetryPolicy",
+    "Secret",
+    "SecretExposed",
+    "SecretUnavailable",
+    "SecretsNotConfigured",
     "StepDefinition",
     "StepExecution",
     "StepFault",
@@ -92,6 +103,7 @@ __all__ = [
     "TraceSink",
     "Unknown",
     "UnknownInstance",
+    "UnknownSecret",
     "UnknownStep",
     "UnknownWorkflow",
     "Unserialisable",

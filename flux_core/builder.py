@@ -6,6 +6,7 @@ of `DefinitionError` say what to change.
 
 from __future__ import annotations
 
+from flux_core.directives import FAIL, Directive, sleep, sleep_until, wait, wait_any
 from flux_core.errors import DefinitionError
 from flux_core.handlers import checked_handler
 from flux_core.names import check_step_name, check_workflow_name
@@ -18,13 +19,15 @@ from flux_core.options import (
     checked_timeout,
     checked_workflow_timeout,
 )
-from flux_core.workflow import COMMIT, STEP, Compensation, StepDefinition, WorkflowDefinition
+from flux_core.workflow import COMMIT, SLEEP, STEP, WAIT, Compensation, StepDefinition, WorkflowDefinition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
     from typing import Any, overload
 
+    from flux_core.context import Context
     from flux_core.options import Duration, OnUnknown
     from flux_core.retry import RetryPolicy
     from flux_core.workflow import Handler
@@ -114,7 +117,7 @@ class WorkflowBuilder:
         or `async def`), `compensate` (function or `compensation(...)`), `give_up_on` (exception types not retried),
         `retry` (`RetryPolicy`), `aliases` (names that the step had in earlier definitions, for running instances).
         """
-        return self._add(name, handler, commit=False, options=options)
+        return self._add(name, handler, kind=STEP, options=options)
 
     if TYPE_CHECKING:
 
@@ -131,7 +134,83 @@ class WorkflowBuilder:
         Options as for `step`, and `idempotent` (True: an attempt of unknown outcome is simply retried with the same
         `ctx.idempotency_key`) and `on_unknown`: `verify(probe)`, "retry" or "quarantine" (PROTOCOL rule 9).
         """
-        return self._add(name, handler, commit=True, options=options)
+        return self._add(name, handler, kind=COMMIT, options=options)
+
+    def wait(
+        self,
+        name: str,
+        signal: str,
+        timeout: Duration | None = None,
+        on_timeout: object = FAIL,
+        **options: Any,
+    ) -> WorkflowBuilder:
+        """Add a node that waits for `signal`; its output is the payload. `timeout` and `on_timeout` as for `wait()`.
+
+        Options: `when`, `aliases`, `compensate`.
+        """
+        return self._pause(WAIT, name, lambda: wait(signal, timeout, on_timeout), options)
+
+    def wait_any(
+        self,
+        name: str,
+        signals: tuple[str, ...] | list[str],
+        timeout: Duration | None = None,
+        on_timeout: object = FAIL,
+        **options: Any,
+    ) -> WorkflowBuilder:
+        """Like `.wait`, for whichever of several signals comes first."""
+        return self._pause(WAIT, name, lambda: wait_any(signals, timeout, on_timeout), options)
+
+    def sleep(self, name: str, duration: Duration | Callable[[Context], Duration], **options: Any) -> WorkflowBuilder:
+        """Add a node that lets time pass: seconds, timedelta, or a function of the context that tells them.
+
+        Nothing runs meanwhile. Options: `when`, `aliases`.
+        """
+        if callable(duration):
+            return self._asked(name, duration, sleep, options)
+        return self._pause(SLEEP, name, lambda: sleep(duration), options)
+
+    def sleep_until(self, name: str, time: datetime | Callable[[Context], datetime], **options: Any) -> WorkflowBuilder:
+        """Add a node that lasts until `time`, which carries a time zone, or a function of the context that tells it."""
+        if callable(time):
+            return self._asked(name, time, sleep_until, options)
+        return self._pause(SLEEP, name, lambda: sleep_until(time), options)
+
+    def _pause(self, kind: str, name: str, make: Callable[[], Directive], options: dict[str, Any]) -> WorkflowBuilder:
+        """A node that always returns the same directive."""
+        try:
+            directive = make()
+        except DefinitionError as error:
+            message = f"workflow {self.name!r}, {kind} {name!r}: {error}"
+            raise DefinitionError(message) from None
+        return self._node(kind, name, lambda _ctx: directive, options)
+
+    def _asked(
+        self, name: str, told: Callable[[Context], Any], made: Callable[[Any], Directive], options: dict[str, Any]
+    ) -> WorkflowBuilder:
+        """A node that asks the user's function, `def` or `async def`, how long to sleep."""
+        checked_handler(f"workflow {self.name!r}, {SLEEP} {name!r}", "the time", told)
+
+        def handler(ctx: Context) -> object:
+            answer = told(ctx)
+            return later(answer) if hasattr(answer, "__await__") else made(answer)
+
+        async def later(answer: Any) -> object:
+            return made(await answer)
+
+        return self._node(SLEEP, name, handler, options)
+
+    def _node(self, kind: str, name: str, handler: Handler, options: dict[str, Any]) -> WorkflowBuilder:
+        """A node whose handler is ours."""
+        for option in options:
+            if option not in _PAUSE_OPTIONS:
+                message = (
+                    f"workflow {self.name!r}, {kind} {name!r}: there is no option {option!r}; the options are "
+                    f"{', '.join(_PAUSE_OPTIONS)}"
+                )
+                raise DefinitionError(message)
+        self._append(name, handler, kind=kind, options=options)
+        return self
 
     def build(self) -> WorkflowDefinition:
         """Check and freeze; the same definition every time. `DefinitionError` says what to change."""
@@ -185,41 +264,40 @@ class WorkflowBuilder:
                     )
                     raise DefinitionError(message)
 
-    def _add(self, name: str | Handler, handler: Handler | None, *, commit: bool, options: dict[str, Any]) -> Any:
+    def _add(self, name: str | Handler, handler: Handler | None, *, kind: str, options: dict[str, Any]) -> Any:
         if callable(name):
-            self._append(str(getattr(name, "__name__", "")), name, commit=commit, options=options)
+            self._append(str(getattr(name, "__name__", "")), name, kind=kind, options=options)
             return name
         if handler is not None:
-            self._append(name, handler, commit=commit, options=options)
+            self._append(name, handler, kind=kind, options=options)
             return self
 
-        self._open(f"{COMMIT if commit else STEP} {name!r}")
+        self._open(f"{kind} {name!r}")
         self._undecorated.append(name)
 
         def decorate(function: Handler) -> Handler:
-            self._append(name, function, commit=commit, options=options)
+            self._append(name, function, kind=kind, options=options)
             self._undecorated.remove(name)
             return function
 
         return decorate
 
-    def _append(self, name: str, handler: Handler, *, commit: bool, options: dict[str, Any]) -> None:
-        verb = COMMIT if commit else STEP
-        self._open(f"{verb} {name!r}")
+    def _append(self, name: str, handler: Handler, *, kind: str, options: dict[str, Any]) -> None:
+        self._open(f"{kind} {name!r}")
         check_step_name(self.name, name)
-        where = f"workflow {self.name!r}, {verb} {name!r}"
+        where = f"workflow {self.name!r}, {kind} {name!r}"
         if name in self._names:
             message = f"{where}: a step of that name exists already; names are unique in a workflow, so rename one"
             raise DefinitionError(message)
         checked_handler(where, "the handler", handler)
-        checked = _checked_options(where, options, commit=commit)
+        checked = _checked_options(where, options, commit=kind == COMMIT)
         if checked["retries"] is None:
             checked["retries"] = self._retries
         if checked["timeout"] is None:
             checked["timeout"] = self._timeout
         checked["retry"] = checked["retry"] or self._retry
         self._names.add(name)
-        self._steps.append(StepDefinition(name, handler, commit=commit, index=len(self._steps), **checked))
+        self._steps.append(StepDefinition(name, handler, kind=kind, index=len(self._steps), **checked))
 
     def _open(self, what: str) -> None:
         if self._built is not None:
@@ -266,6 +344,7 @@ def create_workflow(
 
 
 _OPTIONS = ("retries", "timeout", "when", "compensate", "give_up_on", "retry", "aliases")
+_PAUSE_OPTIONS = ("when", "aliases", "compensate")
 _COMMIT_OPTIONS = (*_OPTIONS, "idempotent", "on_unknown")
 
 

@@ -6,9 +6,12 @@ handler still does with it raises, and changes nothing.
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 from flux_core.data import Data
 from flux_core.errors import DefinitionError, StepTimeout
 from flux_core.keys import idempotency_key
+from flux_core.secret import Secret
 from flux_core.state import COMPENSATED, COMPENSATING, COMPENSATION_FAILED, COMPLETED, RUNNING, StepExecution
 from flux_core.values import copied
 from flux_core.workflow import UNDO
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
     from flux_core.logger import StepLog
     from flux_core.ports import Clock, InstanceRef, Logger
+    from flux_core.revealed import Revealed
+    from flux_core.secret import Secrets
     from flux_core.state import WorkflowState
     from flux_core.workflow import StepDefinition
 
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 class Surroundings:
     """What all attempts of one invocation share. The engine makes it; contexts read it."""
 
-    __slots__ = ("clock", "input", "logger", "patches", "ref", "state")
+    __slots__ = ("clock", "input", "logger", "patches", "ref", "secrets", "state")
 
     def __init__(
         self,
@@ -36,17 +41,20 @@ class Surroundings:
         input_: object,
         clock: Clock,
         logger: Logger,
-        patches: tuple[str, ...] = (),
+        secrets: Secrets,
+        patches: tuple[str, ...],
     ) -> None:
         self.ref = ref
         self.state = state
         self.input = input_
         self.clock = clock
         self.logger = logger
+        self.secrets = secrets
         self.patches = patches
         """What the definition at hand declares."""
 
 
+_revealing = allocate_lock()
 _SUCCEEDED = frozenset({COMPLETED, COMPENSATING, COMPENSATED, COMPENSATION_FAILED})
 """Statuses of a step that has an output: a compensator needs that of the step it undoes."""
 
@@ -91,7 +99,9 @@ class Results:
 class Context:
     """The argument of every handler, condition, compensator and probe."""
 
-    __slots__ = ("_around", "_data", "_recorded", "_step", "_undo", "attempt", "ends", "touched_input", "written")
+    __slots__ = (
+        "_around", "_data", "_recorded", "_step", "_undo", "attempt", "ends", "revealed", "touched_input", "written",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -113,6 +123,8 @@ class Context:
         """1 for the first attempt of the step."""
         self.touched_input = False
         self.written = False
+        self.revealed: Revealed | None = None
+        """The values of the secrets that this attempt asked for."""
 
     def _live(self) -> Surroundings:
         around = self._around
@@ -230,7 +242,25 @@ class Context:
         from flux_core.logger import StepLog
 
         around = self._live()
-        return StepLog(around.logger, around.ref, self.step, self.attempt)
+        return StepLog(around.logger, around.ref, self)
+
+    def secret(self, secret: Secret | str) -> str:
+        """The value of a secret, asked of `FluxEngine(secrets=...)` each time. Do not store it, nor keep it for later.
+
+        What the attempt returns or writes to `ctx.data` is refused if it holds the value (`SecretExposed`), and where
+        the attempt's error or `ctx.log` quotes it, `[redacted]` is shown. `SecretsNotConfigured`, `UnknownSecret` and
+        `SecretUnavailable` say why there is none. It blocks for as long as the resolver does.
+        """
+        name = secret.name if isinstance(secret, Secret) else Secret(secret).name
+        value = self._live().secrets.value(name, self.step)
+        self._live()  # the attempt may have been cut while the resolver was asked
+        from flux_core.revealed import Revealed
+
+        with _revealing:
+            if self.revealed is None:
+                self.revealed = Revealed()
+        self.revealed.add(name, value)
+        return value
 
     def remaining(self) -> float | None:
         """Seconds until the attempt is cut; None if it has no limit."""

@@ -44,8 +44,10 @@ from flux_core.memory import MemoryStorage
 from flux_core.names import check_key
 from flux_core.options import checked_retry, checked_timeout
 from flux_core.ports import InstanceRef, Mail
+from flux_core.redaction import Redaction
 from flux_core.result import BatchItem, BatchResult, FluxResult, InstancePage, InstanceSummary
 from flux_core.retry import RetryPolicy, seconds
+from flux_core.secret import Secrets
 from flux_core.system import SystemClock, SystemEntropy
 from flux_core.trace import Telemetry, Watched
 from flux_core.values import canonical
@@ -58,9 +60,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
+    from flux_core.aio import AsyncEngine
     from flux_core.audit import AuditEntry
+    from flux_core.instance import Instance
     from flux_core.machine import Continuation
     from flux_core.ports import Clock, Due, Entropy, Logger, TraceSink, WorkflowStorage
+    from flux_core.secret import Resolver
     from flux_core.state import WorkflowState
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
@@ -86,6 +91,8 @@ class FluxEngine:
         logger: Logger | None = None,
         trace: TraceSink | Sequence[TraceSink] | None = None,
         on: Mapping[str, Callable[..., object]] | None = None,
+        secrets: Resolver | None = None,
+        redact: Iterable[str] | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:
@@ -94,7 +101,9 @@ class FluxEngine:
         `default_retries` (further attempts), `default_timeout` (an attempt; None: no limit) and `retry` hold for
         steps that do not say otherwise. Back-offs up to `inline_backoff` are slept in the invocation. `lease` is how
         long a dead invocation blocks its instance. `delete` refuses instances that ended less than
-        `longest_invocation` ago. `on` maps hook names to functions. `DefinitionError` says what is wrong.
+        `longest_invocation` ago. `on` maps hook names to functions. `secrets` (a function from name to value, or a
+        mapping) is asked by `ctx.secret`. `redact` names the keys that trace events and log fields do not show, by
+        default `DEFAULT_REDACTED`. `DefinitionError` says what is wrong.
         """
         if storage is not None and (isinstance(storage, type) or not hasattr(storage, "append")):
             message = f'storage must be a store, such as SQLiteStorage("orders.db") or MemoryStorage(); got {storage!r}'
@@ -106,9 +115,10 @@ class FluxEngine:
         self.tenant = check_key("tenant", tenant)
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
-        self.logger = GuardedLogger(logger or FluxSilentLogger())
+        self.redaction = Redaction(redact)
+        self.logger = GuardedLogger(logger or FluxSilentLogger(), self.redaction)
         sinks = () if trace is None else (trace,) if hasattr(trace, "emit") else tuple(trace)
-        self.telemetry = Telemetry(sinks, on, self.logger, self.clock)
+        self.telemetry = Telemetry(sinks, on, self.logger, self.clock, self.redaction, Secrets(secrets))
         if type(default_retries) is not int or default_retries < 0:
             message = f"default_retries must be a whole number from 0 on; got {default_retries!r}"
             raise DefinitionError(message)
@@ -429,6 +439,20 @@ class FluxEngine:
 
         return BatchResult(run_batch(one, len(todo), concurrency, progress))
 
+    def instance(self, workflow: Workflow, id: str) -> Instance:
+        """A handle whose methods are the verbs for this one instance: `run.signal("approval")`."""
+        definition = self._workflow(workflow)
+        from flux_core.instance import Instance
+
+        return Instance(self, definition, check_key("id", id))
+
+    @property
+    def aio(self) -> AsyncEngine:
+        """The verbs as coroutines: `await engine.aio.execute(...)`."""
+        from flux_core.aio import AsyncEngine
+
+        return AsyncEngine(self)
+
     # --- verbs that look, and the one that removes --------------------------------------------------------
 
     def get(self, workflow: Workflow, id: str) -> FluxResult:
@@ -497,6 +521,13 @@ class FluxEngine:
     def describe(self, workflow: Workflow) -> dict[str, Any]:
         """The definition as plain data, with this engine's defaults filled in."""
         return self._workflow(workflow).describe()
+
+    def redacted(self, value: object) -> object:
+        """`value` as it may be shown to people: `[redacted]` stands for what is under the keys of `redact=`.
+
+        It comes back as it is, or as a copy. For whatever prints data: the verbs themselves return all of it.
+        """
+        return self.redaction.value(value)
 
     @property
     def workflows(self) -> Mapping[str, WorkflowDefinition]:

@@ -89,6 +89,22 @@ class InputMutated(NonRetryable):
     """A handler changed `ctx.input`, which belongs to the caller."""
 
 
+class SecretUnavailable(StepFault):
+    """The resolver of secrets raised. The attempt failed, and is retried like any other."""
+
+
+class UnknownSecret(NonRetryable):
+    """The resolver of secrets does not know the name."""
+
+
+class SecretsNotConfigured(NonRetryable):
+    """The engine has no resolver of secrets, or one that does not return text."""
+
+
+class SecretExposed(Unserialisable):
+    """A step would have put the value of a secret into the store; the message says where."""
+
+
 # --- the platform retries the invocation ---------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flux_core.errors import DefinitionError, InputInvalid
 from flux_core.registered import kind_of
+from flux_core.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ def to_plain(value: Any) -> Any:
         case "msgspec":
             import msgspec
 
-            return msgspec.to_builtins(value, str_keys=True)
+            return msgspec.to_builtins(value, str_keys=True, builtin_types=(Secret,))
         case "dataclass":
             return {name: to_plain(getattr(value, name)) for name, field in _fields(cls).items() if field.init}
         case "NamedTuple":

@@ -6,9 +6,12 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
+    from flux_core.context import Context
     from flux_core.ports import InstanceRef, Logger
+    from flux_core.redaction import Redaction
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 
@@ -60,9 +63,11 @@ class FluxSilentLogger:
 class GuardedLogger:
     """Passes lines on; an exception of the logger is counted, and changes nothing."""
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: Logger, redaction: Redaction) -> None:
+        """What `redaction` hides in the fields of a line does not reach `logger`."""
         self._logger = logger
-        self.silent = isinstance(logger, FluxSilentLogger)
+        self._redaction = redaction
+        self.silent = type(logger) is FluxSilentLogger
         """Whether nothing would be heard of what is said."""
         self.errors = 0
 
@@ -83,39 +88,53 @@ class GuardedLogger:
         self._pass("error", message, fields)
 
     def _pass(self, level: str, message: str, fields: dict[str, object]) -> None:
+        if self.silent:
+            return
         try:
-            if hasattr(self._logger, "isEnabledFor"):  # the standard library's loggers take no fields
-                getattr(self._logger, "warning" if level == "warn" else level)("%s%s", message, _shown(fields))
-            else:
-                getattr(self._logger, level)(message, **fields)
+            enabled = getattr(self._logger, "isEnabledFor", None)  # the standard library's loggers take no fields
+            if enabled is None:
+                getattr(self._logger, level)(message, **self._redaction.fields(fields))
+            elif enabled(_LEVELS[level]):
+                shown = _shown(self._redaction.fields(fields))
+                getattr(self._logger, "warning" if level == "warn" else level)("%s%s", message, shown)
         except Exception:  # noqa: BLE001 -- a logger never changes an outcome
             self.errors += 1
 
 
 class StepLog:
-    """`ctx.log`: the engine's logger with workflow, id, step and attempt filled in, or as the handler names them."""
+    """`ctx.log`: the engine's logger with workflow, id, step and attempt filled in, or as the handler names them.
 
-    __slots__ = ("_fields", "_logger")
+    Values of secrets that the attempt asked for are not shown.
+    """
 
-    def __init__(self, logger: Logger, ref: InstanceRef, step: str | None, attempt: int) -> None:
+    __slots__ = ("_ctx", "_fields", "_logger")
+
+    def __init__(self, logger: Logger, ref: InstanceRef, ctx: Context) -> None:
         self._logger = logger
-        self._fields = {"workflow": ref.workflow, "id": ref.id, "step": step, "attempt": attempt}
+        self._ctx = ctx
+        self._fields = {"workflow": ref.workflow, "id": ref.id, "step": ctx.step, "attempt": ctx.attempt}
 
     def debug(self, message: str, **fields: object) -> None:
         """For who looks for a fault."""
-        self._logger.debug(message, **{**self._fields, **fields})
+        self._pass(self._logger.debug, message, fields)
 
     def info(self, message: str, **fields: object) -> None:
         """What happens."""
-        self._logger.info(message, **{**self._fields, **fields})
+        self._pass(self._logger.info, message, fields)
 
     def warn(self, message: str, **fields: object) -> None:
         """What somebody should look at."""
-        self._logger.warn(message, **{**self._fields, **fields})
+        self._pass(self._logger.warn, message, fields)
 
     def error(self, message: str, **fields: object) -> None:
         """What somebody must look at."""
-        self._logger.error(message, **{**self._fields, **fields})
+        self._pass(self._logger.error, message, fields)
 
     warning = warn
     """The standard library's word: a slip of the name must not fail a step that has charged a card."""
+
+    def _pass(self, write: Callable[..., None], message: str, fields: dict[str, object]) -> None:
+        revealed = self._ctx.revealed
+        if revealed is not None:
+            message, fields = revealed.scrub(message), revealed.fields(fields)
+        write(message, **{**self._fields, **fields})

@@ -1,4 +1,4 @@
-"""How single values of other standard types are written: bytes, dates and times, Decimal, UUID, long ints, nan.
+"""How single values of other types are written: bytes, dates and times, Decimal, UUID, long ints, nan, Secret.
 
 Each has a tag, a function to the tag's body (of JSON types) and one back. The modules they come from are imported only
 where such a value occurs. This module must not know containers, nor classes of users.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from flux_core.registered import Refused
+from flux_core.secret import Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +115,15 @@ def _make_uuid(body: Any) -> object:
     return UUID(_text(body))
 
 
+def _take_secret(value: Any) -> object:
+    name: str = value.name
+    return name
+
+
+def _make_secret(body: Any) -> object:
+    return Secret(_text(body))
+
+
 def _text(body: Any) -> str:
     if type(body) is not str:
         raise TypeError(f"expected a string, found {type(body).__name__}")
@@ -127,6 +137,7 @@ TAKERS: dict[tuple[str, str], tuple[str, Callable[[Any], object]]] = {
     ("datetime", "date"): ("$date", str),
     ("datetime", "timedelta"): ("$timedelta", _take_timedelta),
     ("decimal", "Decimal"): ("$decimal", str),
+    ("flux_core.secret", "Secret"): ("$secret", _take_secret),
     ("uuid", "UUID"): ("$uuid", str),
 }
 """Module and qualified name of a type -> its tag, and the function from a value to the tag's body."""
@@ -138,6 +149,7 @@ MAKERS: dict[str, Callable[[Any], object]] = {
     "$decimal": _make_decimal,
     "$float": lambda body: {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}[_text(body)],
     "$int": lambda body: int(_text(body), 16),
+    "$secret": _make_secret,
     "$time": _make_moment("time"),
     "$timedelta": _make_timedelta,
     "$uuid": _make_uuid,

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flux_core.actions import EvaluateCondition, Probe, RunStep
+    from flux_core.data import Delta
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger
+    from flux_core.revealed import Revealed
     from flux_core.state import WorkflowState
     from flux_core.trace import Telemetry, Watched
     from flux_core.workflow import StepDefinition, WorkflowDefinition
@@ -60,7 +62,7 @@ class Attempts:
         self.tracker = DataTracker(state.data)
         self._validator = workflow.validator
         self._raw = DataTracker({_INPUT: state.input})
-        self._around = Surroundings(ref, state, None, clock, logger, workflow.patches)
+        self._around = Surroundings(ref, state, None, clock, logger, telemetry.secrets, workflow.patches)
         self._fresh_input()
         self._budget = budget
         self._watched = watched
@@ -102,8 +104,9 @@ class Attempts:
             if step.when is not None and not undo and not action.held:
                 if not self._holds(step, ctx, limit):
                     return StepSkipped(step.path, self._since(begun))
-                ends = ctx.ends
+                ends, revealed = ctx.ends, ctx.revealed
                 ctx = self._context(step, action.attempt)
+                ctx.revealed = revealed
                 if ends is not None:  # the limit is one for both
                     ctx.ends, limit = ends, max(ends - monotonic(), _SHORTEST)
             value = call_within(handler, ctx, limit)
@@ -120,6 +123,8 @@ class Attempts:
             delta = self.tracker.delta(ctx.data, step.name) if ctx.written else None
             if ctx.touched_input:
                 self._check_input(step)
+            if ctx.revealed is not None:
+                _check_secrets(step, ctx.revealed, output_text, delta, directive)
         except Exception as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
             return self._failure(action, self._since(begun), error, ctx)
         return StepSucceeded(
@@ -172,17 +177,19 @@ class Attempts:
                     encoded = encode(answer.value, f"step {step.name!r}: the probe's answer")
                     output, text = encoded.value, encoded.text
                 delta = self.tracker.delta(ctx.data, step.name) if ctx.written else None
+                if ctx.revealed is not None:
+                    _check_secrets(step, ctx.revealed, text, delta)
                 verdict = "done"
             elif answer is NOT_DONE:
                 verdict = "not_done"
             elif answer is not UNKNOWN:
-                what = (
-                    f"{error.message}; the probe returned {answer!r:.80}, which is not Done(value), NOT_DONE or UNKNOWN"
-                )
+                shown = _scrubbed(repr(answer), ctx.revealed)
+                what = f"{error.message}; the probe returned {shown:.80}, which is not Done(value), NOT_DONE or UNKNOWN"
                 error = ErrorInfo(error.type, what, error.step)
         except Exception as raised:  # noqa: BLE001 -- an exception means unknown
-            self._log_probe(step, raised)
-            error = ErrorInfo(error.type, f"{error.message}; the probe raised {raised!r}", error.step)
+            shown = _scrubbed(repr(raised), ctx.revealed)
+            self._log_probe(step, shown)
+            error = ErrorInfo(error.type, f"{error.message}; the probe raised {shown}", error.step)
         if verdict != "done":
             self._take_back(ctx)
         jitter = self._entropy.uniform()
@@ -200,11 +207,9 @@ class Attempts:
             undo=undo,
         )
 
-    def _log_probe(self, step: StepDefinition, raised: Exception) -> None:
+    def _log_probe(self, step: StepDefinition, raised: str) -> None:
         ref = self._around.ref
-        self._around.logger.warn(
-            "a probe raised", workflow=ref.workflow, id=ref.id, step=step.path, error=repr(raised)
-        )  # fmt: skip
+        self._around.logger.warn("a probe raised", workflow=ref.workflow, id=ref.id, step=step.path, error=raised)
 
     def _context(self, step: StepDefinition, attempt: int, *, undo: bool = False) -> Context:
         if self._watched is not None:
@@ -271,7 +276,7 @@ class Attempts:
             step.path,
             action.attempt,
             run_ms,
-            ErrorInfo(type(error).__name__, _message(error), step.path),
+            ErrorInfo(type(error).__name__, _message(error, ctx.revealed), step.path),
             self._entropy.uniform(),
             self._spare(),
             retryable=retryable,
@@ -288,13 +293,36 @@ _LONGEST_MESSAGE = 4000
 """Characters of an exception's message that are kept: a record is no place for a response body."""
 
 
-def _message(error: Exception) -> str:
+def _message(error: Exception, revealed: Revealed | None) -> str:
     kind = type(error).__name__
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 -- a broken __str__ must not hide the error
         text = f"{kind} (its message cannot be shown)"
-    return text[:_LONGEST_MESSAGE] or kind
+    return _scrubbed(text, revealed)[:_LONGEST_MESSAGE] or kind
+
+
+def _scrubbed(text: str, revealed: Revealed | None) -> str:
+    """What may be shown and kept of a message of the user's code."""
+    return text if revealed is None else revealed.scrub(text)
+
+
+def _check_secrets(
+    step: StepDefinition,
+    revealed: Revealed,
+    output_text: str | None,
+    delta: Delta | None,
+    directive: Directive | None = None,
+) -> None:
+    """`SecretExposed` if what the attempt wants recorded holds the value of a secret that it asked for."""
+    if output_text is not None:
+        revealed.check(step.name, "the output", output_text)
+    if delta is not None:
+        revealed.check(step.name, "ctx.data", delta.text)
+    if directive is not None:
+        revealed.check(step.name, "the names in wait(...)", encode(directive.signals, "").text)
+        if directive.on_timeout is not FAIL:
+            revealed.check(step.name, "wait(on_timeout=...)", encode(directive.on_timeout, "").text)
 
 
 def _with_kept_default(directive: Directive) -> Directive:

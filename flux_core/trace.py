@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from flux_core.logger import GuardedLogger
     from flux_core.ports import Clock, InstanceRef, Logger, TraceSink
     from flux_core.records import Record
+    from flux_core.redaction import Redaction
+    from flux_core.revealed import Revealed
+    from flux_core.secret import Secrets
     from flux_core.state import ErrorInfo, WorkflowState
     from flux_core.workflow import StepDefinition, WorkflowDefinition
 
@@ -112,7 +115,10 @@ class Telemetry:
         hooks: Mapping[str, Callable[..., object]] | None,
         logger: GuardedLogger,
         clock: Clock,
+        redaction: Redaction,
+        secrets: Secrets,
     ) -> None:
+        """Sinks do not see what `redaction` hides; hooks are the user's own code and see everything."""
         self.sinks = tuple(sinks)
         self.hooks = dict(hooks or {})
         for name, hook in self.hooks.items():
@@ -121,6 +127,8 @@ class Telemetry:
                 raise DefinitionError(message)
         self.logger = logger
         self.clock = clock
+        self.redaction = redaction
+        self.secrets = secrets
         self._errors = 0
 
     @property
@@ -148,7 +156,7 @@ class Telemetry:
             event["step_index"] = step.index
             event["commit"] = step.commit
             event["max_retries"] = step.retries
-        event.update(fields)
+        event.update(self.redaction.fields(fields))
         for place, sink in enumerate(self.sinks, 1):
             try:
                 sink.emit(event if place == len(self.sinks) else dict(event))  # nobody gets what another may change
@@ -160,7 +168,7 @@ class Telemetry:
         function = self.hooks.get(hook)
         if function is None:
             return
-        context = watched.context(step, self.clock, self.logger)
+        context = watched.context(step, self.clock, self.logger, self.secrets)
         try:
             if told:  # one value at most: the result or the error
                 told = (copied(told[0]),)
@@ -169,11 +177,12 @@ class Telemetry:
             else:
                 function(step.name, context, *told)
         except Exception as error:  # noqa: BLE001 -- a hook never changes an outcome
-            self._failed(f"hook {hook}", error)
+            self._failed(f"hook {hook}", error, context.revealed)
 
-    def _failed(self, what: str, error: Exception) -> None:
+    def _failed(self, what: str, error: Exception, revealed: Revealed | None = None) -> None:
         self._errors += 1
-        self.logger.error(f"a {what} raised; the workflow goes on", error=repr(error))
+        shown = repr(error) if revealed is None else revealed.scrub(repr(error))
+        self.logger.error(f"a {what} raised; the workflow goes on", error=shown)
 
     def step_started(self, watched: Watched, step: StepDefinition) -> None:
         """The first attempt of a step begins in this invocation."""
@@ -204,10 +213,10 @@ class Watched:
         self.undo = False
         self.around: Surroundings | None = None
 
-    def context(self, step: StepDefinition | None, clock: Clock, logger: Logger) -> HookContext:
+    def context(self, step: StepDefinition | None, clock: Clock, logger: Logger, secrets: Secrets) -> HookContext:
         """A context for a hook, which sees what is recorded and can change nothing."""
         around = self.around or Surroundings(
-            self.ref, self.state, self.state.input, clock, logger, self.workflow.patches
+            self.ref, self.state, self.state.input, clock, logger, secrets, self.workflow.patches
         )
         if step is None:
             return HookContext(around, None, 0, self.state.data)

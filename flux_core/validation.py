@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flux_core.errors import DefinitionError, InputInvalid
 from flux_core.hints import Hints, field_hints, is_typed_dict, name_of, to_plain
 from flux_core.registered import kind_of
+from flux_core.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,7 +151,7 @@ class _Pydantic(Validator):
                 value, mode="json", by_alias=True, round_trip=True, warnings=False
             )
         except ValueError as error:
-            raise self._invalid(str(error)) from error
+            raise self._invalid(f"{error}; pass a dict that the model accepts") from error
         again = self.parse(plain)
         for name in self.schema.__pydantic_fields__:
             if getattr(again, name) != getattr(value, name):
@@ -178,7 +179,7 @@ class _Msgspec(Validator):
         import msgspec
 
         try:
-            return to_plain(msgspec.to_builtins(value, str_keys=True))
+            return to_plain(msgspec.to_builtins(value, str_keys=True, builtin_types=(Secret,)))
         except TypeError as error:
             raise self._invalid(f"{error}") from error
 

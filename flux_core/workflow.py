@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 STEP: Final = "step"
 COMMIT: Final = "commit"
+WAIT: Final = "wait"
+SLEEP: Final = "sleep"
 COMMITS: Final = "cC"
 UNDOABLE: Final = "SC"
-"""Letters of `WorkflowDefinition.kinds`: `s` step, `c` commit, upper case with a compensation."""
+"""Letters of `WorkflowDefinition.kinds`: `s` step, `c` commit, `w` wait, `z` sleep, upper case with a compensation."""
 UNDO: Final = "~undo"
 """The suffix of a compensation's path (PROTOCOL, Idempotency key)."""
 
@@ -75,6 +77,7 @@ class StepDefinition:
         "handler",
         "index",
         "inline_backoff",
+        "kind",
         "name",
         "on_unknown",
         "path",
@@ -89,7 +92,7 @@ class StepDefinition:
         name: str,
         handler: Handler,
         *,
-        commit: bool = False,
+        kind: str = STEP,
         retries: int | None = None,
         timeout: float | None = None,
         when: Handler | None = None,
@@ -105,7 +108,9 @@ class StepDefinition:
         self.path = name
         self.index = index
         self.handler = handler
-        self.commit = commit
+        self.kind = kind
+        """`step`, `commit`, `wait` or `sleep`; with the name, what the fingerprint is made of."""
+        self.commit = kind == COMMIT
         self.retries = retries
         self.timeout = timeout
         self.when = when
@@ -116,11 +121,6 @@ class StepDefinition:
         self.inline_backoff = inline_backoff
         self.aliases = aliases
         """Names that the step had in earlier definitions."""
-
-    @property
-    def kind(self) -> str:
-        """`step` or `commit`; with the name, what the fingerprint is made of."""
-        return COMMIT if self.commit else STEP
 
     def bound(self, defaults: Defaults, index: int) -> StepDefinition:
         """A copy in which every option has a value."""
@@ -136,7 +136,7 @@ class StepDefinition:
         return StepDefinition(
             self.name,
             self.handler,
-            commit=self.commit,
+            kind=self.kind,
             retries=defaults.retries if self.retries is None else self.retries,
             timeout=defaults.timeout if self.timeout is None else self.timeout,
             when=self.when,
@@ -238,6 +238,9 @@ def _fingerprint(steps: tuple[StepDefinition, ...]) -> str:
     return sha256(shape.encode()).hexdigest()[:16]
 
 
+_LETTERS: Final = {STEP: "s", COMMIT: "c", WAIT: "w", SLEEP: "z"}
+
+
 def _letter(step: StepDefinition) -> str:
-    letter = "c" if step.commit else "s"
+    letter = _LETTERS[step.kind]
     return letter.upper() if step.compensate is not None else letter

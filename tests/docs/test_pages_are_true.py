@@ -55,6 +55,11 @@ def test_protocol_names_every_record_type() -> None:
     assert sorted(first_cells(section("docs/protocol.md", "Records"))) == sorted(types)
 
 
+def test_operating_names_every_key_that_is_redacted() -> None:
+    (line,) = (line for line in section("docs/operating.md", "What is not shown").splitlines() if "default is" in line)
+    assert tuple(re.findall(r"`(\w+)`", line.partition(". Names given")[0])[1:]) == flux_core.DEFAULT_REDACTED
+
+
 def test_the_guide_names_every_error() -> None:
     named = set(re.findall(r"`(\w+)`", section("docs/guide.md", "Errors")))
     kinds = {name for name, value in vars(errors).items() if isinstance(value, type)}
