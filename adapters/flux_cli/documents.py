@@ -14,6 +14,7 @@ from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.lines import STANDARD_INPUT, parsed
 from flux_cli.moments import iso
 from flux_cli.remedies import remedies
+from flux_cli.standing import key_of
 from flux_core.values import encode
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def whole(seen: Inspection) -> dict[str, object]:
         ],
         "input": tree(state.input),
         "data": {key: tree(value) for key, value in state.data.items()},
-        "steps": [_step(step) for step in seen.steps()],
+        "steps": [_step(step) | {"idempotency_key": key_of(state, step.path)} for step in seen.steps()],
         "audit": [
             {"at": iso(one.at), "verb": one.verb, "step": one.step, "who": one.who, "why": one.why}
             for one in seen.audit()

@@ -56,6 +56,8 @@ def _said(record: Record) -> str | None:
             return f"{record.type}: {body['d']}"
         case r.CANCELREQ:
             return f"cancel{_asked(body)}"
+        case r.ADOPT:
+            return "goes on with a changed definition"
         case r.RETRY:
             return f"retry of {path}{_asked(body)}"
         case r.RESOLVE:

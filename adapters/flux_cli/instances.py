@@ -182,7 +182,7 @@ def _audit(entries: Sequence[AuditEntry]) -> Table:
 
 
 def _section(title: str, *parts: RenderableType) -> Group:
-    return Group("", Text(title, "bold"), *(Padding(part, (0, 0, 0, 2)) for part in parts))
+    return Group("", Text(title, "bold"), *(Padding(part, (0, 0, 0, 2), expand=False) for part in parts))
 
 
 def _table() -> Table:

@@ -12,8 +12,8 @@ from flux_cli.standing import overdue
 from flux_cli.targets import command
 from flux_core import Refused
 from flux_core import state as s
-from flux_core.events import RetryRequested, StepResolved
-from flux_core.machine import check_verb, decide, failed_step, timer
+from flux_core.events import DefinitionChanged, RetryRequested, StepResolved
+from flux_core.machine import check_verb, decide, failed_step, fold, timer
 from flux_core.machine.verbs import NO_OP
 from flux_core.workflow import UNDO
 
@@ -49,6 +49,8 @@ class _Ways:
     def __init__(self, seen: Inspection) -> None:
         self._seen = seen
         self._state = seen.state
+        self._log = seen.log
+        self._adopted = False
         self._say = seen.target.command
         self.hindrance: str | None = None
         """Why the first step that was asked about cannot be retried, completed or skipped."""
@@ -64,7 +66,7 @@ class _Ways:
                 yield from self._stuck()
             case s.BLOCKED:
                 if self._may("resume"):
-                    yield Remedy(self._say("resume"), "look again at once, when the earlier definition is deployed")
+                    yield Remedy(self._say("resume"), "look again at once, when a definition that fits is deployed")
             case s.FAILED | s.ROLLED_BACK:
                 path = failed_step(state)
                 if self._may("retry_step", path):
@@ -167,13 +169,23 @@ class _Ways:
 
     def _ask(self, verb: str, step: str, *, force: bool) -> None:
         try:
+            self._adopt()
             decide(self._seen.definition, self._state, self._event(verb, step, force=force), self._seen.now)
         except Refused as error:
             self.hindrance = self.hindrance or str(failure(error))
             raise
 
+    def _adopt(self) -> None:
+        """A verb that names a step takes over a definition that has changed, before anything else."""
+        if self._adopted or self._state.fingerprint == self._seen.definition.fingerprint:
+            return
+        (record,) = decide(self._seen.definition, self._state, DefinitionChanged(), self._seen.now).records
+        self._log = [*self._log, record]
+        self._state = fold(self._seen.target.ref, self._log)
+        self._adopted = True
+
     def _event(self, verb: str, step: str, *, force: bool) -> Event:
-        log = self._seen.log
+        log = self._log
         if verb == "retry_step":
             return RetryRequested(step, log, force=force)
         return StepResolved(step, s.COMPLETED if verb == "complete_step" else s.SKIPPED, None, None, None, log)

@@ -8,6 +8,7 @@ from flux_cli.exits import GOOD, SOME_FAILED
 from flux_cli.moments import ago, stamp, until
 from flux_cli.styles import printable
 from flux_core import state as s
+from flux_core.keys import idempotency_key
 from flux_core.machine import is_due, takeover_at, timer
 from flux_core.workflow import UNDO
 
@@ -53,12 +54,32 @@ def reasons(state: WorkflowState, now: int, audit: Sequence[AuditEntry] = ()) ->
     error = state.error or state.failure
     if error is not None and state.status not in {s.COMPLETED, s.CANCELLED}:
         told.append(trouble(error))
+    told += [f"the idempotency key of {what} is {key}" for what, key in _unknown(state)]
     if not state.terminal:
         told += _waits(state, now)
         told += _ownership(state, now)
     failed = [step.path for step in state.steps.values() if step.status == s.COMPENSATION_FAILED]
     told += [f"the effect of step {path} still stands: its compensation failed" for path in failed]
     return told
+
+
+def key_of(state: WorkflowState, path: str) -> str:
+    """The idempotency key of a step's next attempt or open one, of its compensation's if `path` says so."""
+    step = path.removesuffix(UNDO)
+    origin = state.origins.get(step, step) + path[len(step) :]  # a renamed step keeps its key
+    return idempotency_key(state.tenant, state.name, state.id, origin, state.discarded.get(step, 0))
+
+
+def _unknown(state: WorkflowState) -> list[tuple[str, str]]:
+    """The attempts whose outcome nobody knows, and the keys that the other side knows them by."""
+    if state.owned:
+        return []
+    found = []
+    for path in {**state.intents, **state.doubts}:
+        step = path.removesuffix(UNDO)
+        what = f"step {step}" if path == step else f"the compensation of step {step}"
+        found.append((what, key_of(state, path)))
+    return found
 
 
 def _asked(verb: str, audit: Sequence[AuditEntry]) -> list[str]:

@@ -12,6 +12,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from flux_cli.program import program
@@ -68,6 +69,10 @@ def make():
 """
 
 
+COMMAND = typer.main.get_command(program)
+"""Built once: typer builds the tree at every call otherwise, which is most of a call's time."""
+
+
 class Flux:
     """Runs `flux` in a folder of its own, whose module `app` is importable under a name of its own."""
 
@@ -116,6 +121,7 @@ def flux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flux:
     """`flux` in an empty folder with the app of greetings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr("typer.testing._get_command", lambda _: COMMAND)
     tool = Flux(tmp_path)
     tool.write_app(GREETINGS)
     return tool

@@ -60,18 +60,22 @@ def undo(ctx):
 
 patient = compensation(undo, retries=5, retry=RetryPolicy(60, maximum=60, jitter=False))
 
-def workflow(kind, more=False):
+def workflow(kind, turned, more):
     w = create_workflow("order", version="7")
-    w.step("first", did("first"), compensate=None if kind == "failed" else patient)
-    (w.commit if kind == "stuck" else w.step)("gate", gate)
+    def first():
+        w.step("first", did("first"), compensate=None if kind == "failed" else patient)
+    def second():
+        (w.commit if kind == "stuck" else w.step)("gate", gate)
+    for add in (second, first) if turned else (first, second):
+        add()
     if more:
         w.step("more", did("more"))
     return w.step("last", did("last"))
 
-def deploy(kind, more=False):
+def deploy(kind, turned=False, more=False):
     global engine
     store = SQLiteStorage("orders.db", synchronous="OFF")
-    engine = FluxEngine(store, workflows=[workflow(kind, more)], default_retries=0, clock=clock)
+    engine = FluxEngine(store, workflows=[workflow(kind, turned, more)], default_retries=0, clock=clock)
 
 deploy("completed")
 """
@@ -155,7 +159,7 @@ class Orders:
         if status == "paused":
             self.engine.pause("order", id_, who="ann", why="strike")
         if status == "blocked":
-            self.module.deploy(status, more=True)
+            self.module.deploy(status, turned=True)
             self.engine.wake("order", id_)
         assert self.status(id_) == status
         self.module.healthy = True

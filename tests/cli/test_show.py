@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flux_cli.commands import show
+from flux_core.keys import idempotency_key
 from tests.cli.orders import STATUSES, Orders
 
 if TYPE_CHECKING:
@@ -96,6 +97,12 @@ class TestTheScreen:
         assert any(row.split()[:2] == ["gate", "unknown"] for row in shown(orders))
         assert orders.json("show", "o-1")["steps"][1]["status"] == "running"
 
+    def test_of_an_unknown_outcome_tells_the_key_that_the_other_side_knows(self, orders: Orders) -> None:
+        orders.reach("stuck")
+        key = idempotency_key("default", "order", "o-1", "gate", 0)
+        assert f"the idempotency key of step gate is {key}" in shown(orders)
+        assert orders.json("show", "o-1")["steps"][1]["idempotency_key"] == key
+
     def test_of_an_instance_whose_process_died_says_who_takes_it_over(self, orders: Orders) -> None:
         orders.reach("running")
         orders.advance(200)
@@ -129,11 +136,11 @@ class TestTheScreen:
 
     def test_says_why_what_would_be_likely_cannot_be_done(self, orders: Orders) -> None:
         orders.reach("stuck")
-        orders.module.deploy("stuck", more=True)
+        orders.module.deploy("stuck", turned=True)
         rows = shown(orders)
         at = rows.index("what you can do now")
         assert rows[at + 1].startswith(
-            "  (complete is refused for workflow 'order', id 'o-1': its definition has changed"
+            "  (workflow 'order', id 'o-1': the steps of workflow 'order' have changed since the instance started"
         )
         assert rows[at + 2 :] == [
             "  stop it, and undo what it has done:",
@@ -157,6 +164,10 @@ class TestTheScreen:
             "the",
             "bank",
         ]
+
+    def test_is_not_padded_where_nobody_looks(self, orders: Orders) -> None:
+        orders.reach("failed")
+        assert max(map(len, orders("show", "o-1").stdout.splitlines())) < 120
 
     def test_writes_control_characters_of_others_so_that_they_do_nothing(self, orders: Orders) -> None:
         orders.reach("suspended")

@@ -32,6 +32,9 @@ ENGINE: Final = {"retry": "retry_step", "complete": "complete_step", "skip": "sk
 REFUSED: Final = "refused"
 FORCE: Final = "needs --force"
 CHANGED: Final = "refused, since the definition has changed"
+BLOCKED: Final = (
+    "flux: workflow 'order', id 'o-1': the steps of workflow 'order' have changed since the instance started"
+)
 BAD: Final = {"failed", "rolled_back", "stuck", "blocked"}
 """The command has done its work, and the instance stands badly: exit code 1."""
 
@@ -50,8 +53,8 @@ TABLE: Final[dict[str, tuple[Any, ...]]] = {
         REFUSED,
     ),
     "cancel": (
-        "rolling_back", "cancelled", "cancelled", REFUSED, "failed", "rolled_back", "rolling_back", "stuck", "blocked",
-        "cancelled",
+        "rolling_back", "cancelled", "cancelled", REFUSED, "failed", "rolled_back", "rolling_back", "stuck",
+        "cancelled", "cancelled",
     ),
     "pause": ("running", "paused", "paused", *(REFUSED,) * 7),
     "unpause": (
@@ -80,8 +83,9 @@ class TestTheTableOfVerbs:
         before = orders.log()
         done = orders(verb, *ARGUMENTS[verb])
         if cell in (REFUSED, CHANGED) or cell[0] == FORCE:
-            advice = "its definition has changed since it started" if cell == CHANGED else ""
-            refused(done, 4, f"flux: {verb} is refused for workflow 'order', id 'o-1': ", advice)
+            refused(
+                done, 4, BLOCKED if cell == CHANGED else f"flux: {verb} is refused for workflow 'order', id 'o-1': "
+            )
             assert ("add --force if you mean it all the same" in done.stderr) == (cell[0] == FORCE)
             assert "force=" not in done.stderr
             assert orders.log() == before
@@ -166,6 +170,14 @@ class TestWhatShowOffers:
         assert "flux retry" not in told
         assert orders("complete", "o-1", "first").exit_code == 1
         assert orders.status() == "rolled_back"
+
+    def test_is_asked_of_a_changed_definition_that_fits(self, orders: Orders) -> None:
+        orders.reach("failed")
+        orders.module.deploy("failed", more=True)
+        offered = [way["command"].split()[1] for way in orders.json("show", "o-1")["next"]]
+        assert offered == ["resume", "retry", "complete", "skip"]
+        assert orders("retry", "o-1", "gate").exit_code == 0
+        assert orders.ran == ["gate", "more", "last"]
 
     def test_leaves_the_app_out_where_the_environment_names_it(
         self, orders: Orders, monkeypatch: pytest.MonkeyPatch
@@ -333,7 +345,7 @@ class TestRecover:
         assert sleepers("recover").stdout == "nothing is due\n"
 
     def test_is_exit_code_1_if_one_stands_badly_and_says_why(self, sleepers: Orders) -> None:
-        sleepers.module.deploy("sleeping", more=True)
+        sleepers.module.deploy("sleeping", turned=True)
         done = sleepers("recover")
         assert done.exit_code == 1
         assert "order o-1: the steps of workflow 'order' have changed" in done.stdout
