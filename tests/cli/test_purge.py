@@ -171,7 +171,7 @@ engine = FluxEngine(SQLiteStorage("store.db", synchronous="OFF"), workflows=[w],
 """
 
 
-@pytest.mark.parametrize(("answer", "there"), [(b"y\n", 0), (b"n\n", 2), (b"\n", 2)])
+@pytest.mark.parametrize(("answer", "there"), [(b"y\n", 0), (b"\n", 2)])
 def test_on_a_terminal_it_shows_what_is_meant_and_asks(answer: bytes, there: int, flux: Flux) -> None:
     flux.write_app(ON_DISK)
     engine: Any = module_of(flux).engine
