@@ -1,21 +1,20 @@
 """An instance as JSON, and JSON as an argument. Scripts read it: fields may be added, none renamed.
 
-Values that JSON has no form for are written as the store writes them: `{"$decimal": "1.10"}`.
+Values that JSON has no form for are written as the store writes them: `{"$decimal": "1.10"}`. What the engine redacts
+is not shown here either.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.lines import STANDARD_INPUT, parsed
 from flux_cli.moments import iso
 from flux_cli.remedies import remedies
 from flux_cli.standing import key_of
-from flux_core.values import encode
 
 if TYPE_CHECKING:
     from flux_cli.inspection import Inspection
@@ -44,11 +43,6 @@ def json_argument(option: str, given: str | None) -> object:
         hint = f"; a text is written {option} '\"{given}\"'" if word else ""
         raise CommandFailed(f"{option} is {line.problem}{hint}", USAGE)
     return line.value
-
-
-def tree(value: object) -> Any:
-    """A user's value as JSON types."""
-    return json.loads(encode(value, "a value").text)
 
 
 def listed(item: InstanceSummary) -> dict[str, object]:
@@ -95,15 +89,18 @@ def whole(seen: Inspection) -> dict[str, object]:
         "waits": [
             {"step": path, "signals": list(wait.signals), "until": iso(wait.due)} for path, wait in state.waits.items()
         ],
-        "input": tree(state.input),
-        "data": {key: tree(value) for key, value in state.data.items()},
-        "steps": [_step(step) | {"idempotency_key": key_of(state, step.path)} for step in seen.steps()],
+        "input": seen.input,
+        "data": seen.data,
+        "steps": [
+            _step(step) | {"output": seen.shown(step.output)} | {"idempotency_key": key_of(state, step.path)}
+            for step in seen.steps()
+        ],
         "audit": [
             {"at": iso(one.at), "verb": one.verb, "step": one.step, "who": one.who, "why": one.why}
             for one in seen.audit()
         ],
         "mail": [
-            {"name": letter.mail.name, "at": iso(letter.mail.at), "payload": tree(letter.payload)}
+            {"name": letter.mail.name, "at": iso(letter.mail.at), "payload": seen.shown(letter.payload)}
             for letter in seen.letters()
         ],
     }
@@ -123,6 +120,5 @@ def _step(step: StepExecution) -> dict[str, object]:
         "ended_at": iso(step.ended_ms),
         "compensated_at": iso(step.compensated_ms),
         "seconds": step.duration,
-        "output": tree(step.output),
         "error": step.error,
     }

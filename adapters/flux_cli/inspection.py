@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flux_core import WorkflowState
 from flux_core.audit import audit
@@ -10,6 +11,7 @@ from flux_core.codec import decode_payload
 from flux_core.context import history
 from flux_core.load import fold_raw, unknown_instance
 from flux_core.machine.waiting import mail_key
+from flux_core.values import encode
 
 if TYPE_CHECKING:
     from flux_cli.targets import Target
@@ -44,6 +46,20 @@ class Inspection:
     def definition(self) -> WorkflowDefinition:
         """What the engine knows the workflow as."""
         return self.target.engine.workflows[self.target.workflow]
+
+    def shown(self, value: object) -> Any:
+        """A user's value as JSON types, without what the engine redacts."""
+        return json.loads(encode(self.target.engine.redacted(value), "a value").text)
+
+    @property
+    def input(self) -> Any:
+        """The input, as it may be shown."""
+        return self.shown({"input": self.state.input})["input"]
+
+    @property
+    def data(self) -> Any:
+        """`ctx.data`, as it may be shown."""
+        return self.shown({"data": dict(self.state.data)})["data"]
 
     def steps(self) -> list[StepExecution]:
         """One entry a step in definition order."""

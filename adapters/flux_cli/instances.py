@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from flux_cli import standing
-from flux_cli.documents import tree
 from flux_cli.failures import VERBS
 from flux_cli.moments import ago, seconds, stamp
 from flux_cli.remedies import ways
@@ -41,12 +40,12 @@ def print_instance(console: Console, seen: Inspection, *, full: bool = False) ->
     state = seen.state
     console.print(progress(seen, full=full))
     if state.input is not None:
-        console.print(_section("input", _document(state.input, full=full)))
+        console.print(_section("input", _document(seen.input, full=full)))
     if state.data:
-        console.print(_section("data", _document(dict(state.data), full=full)))
+        console.print(_section("data", _document(seen.data, full=full)))
     letters = seen.letters()
     if letters:
-        console.print(_section("signals that no step has taken", _mail(letters, seen.now, full=full)))
+        console.print(_section("signals that no step has taken", _mail(letters, seen, full=full)))
     audit = seen.audit()
     if audit:
         console.print(_section("done by hand", _audit(audit)))
@@ -102,7 +101,9 @@ def steps(seen: Inspection, *, full: bool = False) -> Table:
         left_out = 0
         attempts = f"{step.attempt}, undo {step.undo_attempt}" if step.undo_attempt else str(step.attempt or "")
         took = "" if step.run_ms is None else seconds(step.run_ms)
-        table.add_row(step.name, painted(standing.shown(step, seen.state)), attempts, took, _brought(step, full=full))
+        table.add_row(
+            step.name, painted(standing.shown(step, seen.state)), attempts, took, _brought(step, seen, full=full)
+        )
     _leave_out(table, left_out)
     return table
 
@@ -121,19 +122,19 @@ def _of_interest(step: StepExecution, index: int, seen: Inspection) -> bool:
     )
 
 
-def _brought(step: StepExecution, *, full: bool) -> Text:
+def _brought(step: StepExecution, seen: Inspection, *, full: bool) -> Text:
     if step.waiting_for and step.status == s.SUSPENDED:
         return Text(f"waits for {' or '.join(step.waiting_for)}")
     if step.error and step.status != s.COMPLETED:
         return Text(printable(step.error), "red")
     if step.output is None:
         return Text("")
-    return _line(step.output, full=full)
+    return _line(seen.shown(step.output), full=full)
 
 
 def _line(value: object, *, full: bool) -> Text:
-    """A value on one line, cut where the line ends unless all of it is wanted."""
-    text = json.dumps(tree(value), ensure_ascii=False)
+    """JSON on one line, cut where the line ends unless all of it is wanted."""
+    text = json.dumps(value, ensure_ascii=False)
     if full:
         return Text(printable(text), overflow="fold")
     return Text(
@@ -142,9 +143,8 @@ def _line(value: object, *, full: bool) -> Text:
 
 
 def _document(value: object, *, full: bool) -> Text:
-    shown = tree(value)
-    lines = json.dumps(shown, ensure_ascii=False, indent=2).splitlines()
-    if len(lines) > 1 and len(short := json.dumps(shown, ensure_ascii=False)) <= 72:  # noqa: PLR2004 -- fits 80 columns
+    lines = json.dumps(value, ensure_ascii=False, indent=2).splitlines()
+    if len(lines) > 1 and len(short := json.dumps(value, ensure_ascii=False)) <= 72:  # noqa: PLR2004 -- fits 80 columns
         lines = [short]
     left = 0 if full else max(0, len(lines) - _MOST_LINES)
     kept = lines[: len(lines) - left]
@@ -158,13 +158,13 @@ def _cut(line: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
-def _mail(letters: list[Letter], now: int, *, full: bool) -> Table:
+def _mail(letters: list[Letter], seen: Inspection, *, full: bool) -> Table:
     table = _table()
     table.add_column("signal", overflow="fold")
     table.add_column("sent", no_wrap=True)
     table.add_column("payload", overflow="fold")
     for mail, payload in letters:
-        table.add_row(mail.name, ago(mail.at, now), _line(payload, full=full))
+        table.add_row(mail.name, ago(mail.at, seen.now), _line(seen.shown(payload), full=full))
     return table
 
 

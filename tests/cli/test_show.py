@@ -165,6 +165,26 @@ class TestTheScreen:
             "bank",
         ]
 
+    def test_does_not_show_what_the_engine_redacts(self, flux: Flux) -> None:
+        orders = Orders(flux)
+        flux.write_app(
+            """
+            from flux_core import FluxEngine, create_workflow
+            from flux_local import SQLiteStorage
+            def work(ctx):
+                ctx.data.token = "hunter2"
+                return {"password": "hunter2", "kept": 1}
+            flow = create_workflow("flow").step("work", work)
+            engine = FluxEngine(SQLiteStorage("orders.db"), workflows=[flow])
+            engine.execute("flow", {"password": "hunter2"}, id="o-1")
+            engine = FluxEngine(SQLiteStorage("orders.db"), workflows=[flow], redact=["password", "token"])
+            """
+        )
+        for options in ((), ("--full",), ("--json",)):
+            told = orders("show", "o-1", *options).stdout
+            assert told.count("[redacted]") == 3
+            assert "hunter2" not in told
+
     def test_is_not_padded_where_nobody_looks(self, orders: Orders) -> None:
         orders.reach("failed")
         assert max(map(len, orders("show", "o-1").stdout.splitlines())) < 120
