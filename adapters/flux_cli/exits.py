@@ -22,6 +22,9 @@ REFUSED: Final = 4
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 + SIGINT, as shells have it."""
 
+TERMINATED: Final = 143
+"""SIGTERM: 128 + 15, as shells have it."""
+
 
 class CommandFailed(Exception):
     """Ends the command: the message, one sentence that says what to do, goes to standard error."""

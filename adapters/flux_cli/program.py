@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
-from flux_cli.commands import control, listing, recover, repair, show
+from flux_cli.commands import check, control, dev, exporting, importing, listing, purge, recover, repair, show
 from flux_cli.commands import run as run_command
 from flux_cli.exits import CommandFailed
 from flux_cli.failures import told
@@ -51,6 +51,11 @@ program.command("pause")(control.pause)
 program.command("unpause")(control.unpause)
 program.command("cancel")(control.cancel)
 program.command("recover")(recover.recover)
+program.command("dev")(dev.dev)
+program.command("export")(exporting.export)
+program.command("import")(importing.import_file)
+program.command("purge")(purge.purge)
+program.command("check")(check.check)
 
 
 @program.callback()

@@ -38,7 +38,7 @@ class Continuation:
         self.renamed = dict(renamed)
         """Steps that have another name now, by `aliases`: old -> new."""
         self.passed = list(passed)
-        """New steps that stand before one that is done: they are skipped here."""
+        """New steps that stand before one that is done, or waits: they are skipped here."""
 
     @property
     def possible(self) -> bool:
@@ -176,20 +176,26 @@ class _Comparison:
                 )
             else:
                 last, last_name = place[now], now
+        begun, waits = last, ""
+        at = state.names[state.cursor] if state.cursor < len(state.names) else None
+        if at in state.waits:  # it has begun: what is new before it comes too late
+            now = self._now[at]
+            if now is not None and place[now] > last:
+                begun, waits = place[now], now
         for name in state.names[state.cursor :]:
             now = self._now[name]
             step = state.steps.get(name)
-            if now is not None and place[now] < last and (step is None or step.status not in _DONE):
+            if now is not None and place[now] < begun and (step is None or step.status not in _DONE):
+                behind = f"{last_name!r}, which is done" if place[now] < last else f"{waits!r}, which waits"
                 self._problems.append(
-                    f"step {now!r} is still to come, but the definition has it before {last_name!r}, which is done: "
-                    f"put it behind"
+                    f"step {now!r} is still to come, but the definition has it before {behind}: put it behind"
                 )
         there = set(self._now.values())
-        return [name for name, index in place.items() if index < last and name not in there]
+        return [name for name, index in place.items() if index < begun and name not in there]
 
     def _note(self, passed: list[str]) -> None:
         state = self._state
-        self._notes += [f"step {name!r} is new before one that is done: it is skipped here" for name in passed]
+        self._notes += [f"step {name!r} is new before one that has begun: it is skipped here" for name in passed]
         self._notes += [f"step {old!r} is now called {new!r}" for old, new in self._renamed.items()]
         self._notes += [
             f"step {name!r} is done and its compensation is gone: it will not be undone if a later step fails"

@@ -141,8 +141,8 @@ def _advance(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> De
     if state.waits:
         return waiting(state, state.waits[path], path, now)
     attempt = 1
-    if state.retry_at:
-        due = state.retry_at[path]
+    due = state.retry_at.get(path) if state.retry_at else None
+    if due is not None:
         if due > now:
             return suspend(state, now, due, mail=False)
         attempt = state.steps[path].attempt + 1

@@ -342,7 +342,7 @@ def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     for path, step in list(state.steps.items()):
         if path not in there and step.status not in _SETTLED:
             del state.steps[path]
-    gone: tuple[dict[str, Any], ...] = (state.completed, state.waits, state.retry_at)
+    gone: tuple[dict[str, Any], ...] = (state.completed, state.waits, state.retry_at, state.kept)
     for paths in gone:
         for path in [path for path in paths if path.removesuffix(UNDO) not in there]:
             del paths[path]

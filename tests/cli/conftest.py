@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
@@ -110,11 +111,16 @@ class Flux:
         )
 
 
+def module_of(flux: Flux) -> Any:
+    """The module of the app, as the command line imports it."""
+    return import_module(flux.module)
+
+
 @pytest.fixture
 def flux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flux:
     """`flux` in an empty folder with the app of greetings."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr("typer.testing._get_command", lambda _: COMMAND)
     tool = Flux(tmp_path)
     tool.write_app(GREETINGS)
