@@ -34,7 +34,7 @@ class Continuation:
         self.problems = list(problems)
         """Why it cannot go on, and what to write so that it can; empty if it can."""
         self.notes = list(notes)
-        """What is worth knowing although it can go on."""
+        """What is worth knowing although it can go on; empty if it cannot."""
         self.renamed = dict(renamed)
         """Steps that have another name now, by `aliases`: old -> new."""
         self.passed = list(passed)
@@ -114,7 +114,8 @@ class _Comparison:
         if not state.undoing or state.terminal:  # an instance that is being undone only looks back
             self._check_waits()
             passed = self._check_order()
-        self._note(passed)
+        if not self._problems:
+            self._note(passed)
         return Continuation(self._problems, self._notes, self._renamed, passed)
 
     def _check_unsettled(self) -> None:
