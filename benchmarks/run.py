@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from benchmarks import durable_steps, machine, report, resuming, start_up, steps_in_memory
+from benchmarks import durable_steps, kit, machine, report, resuming, start_up, steps_in_memory
 
 if TYPE_CHECKING:
     from benchmarks.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = ("memory", "sqlite", "resume", "startup")
+TOPICS = ("memory", "sqlite", "resume", "startup", "kit")
 
 
 def main() -> None:
@@ -59,6 +59,8 @@ def _measure(folder: Path, topics: list[str], *, quick: bool) -> tuple[list[Figu
     if "startup" in topics:
         timed, modules = start_up.measure(folder / "bytecode", 2 if quick else 40)
         figures += timed
+    if "kit" in topics:
+        figures += kit.measure(2 if quick else 50)
     return figures, modules
 
 

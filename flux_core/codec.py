@@ -249,7 +249,7 @@ def _tree(raw: bytes, ref: InstanceRef, where: str) -> dict[str, Any]:
     try:
         tree: dict[str, Any] = parse(raw.decode("utf-8", "surrogatepass"))
         version = tree["v"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise corrupt(ref, where, f"it is not JSON of the kit ({error})") from error
     if version != SCHEMA:
         message = (

@@ -17,6 +17,7 @@ from flux_core.errors import (
     Conflict,
     CorruptRecord,
     DefinitionError,
+    ImportUnfinished,
     InputInvalid,
     Refused,
     UnknownStep,
@@ -364,10 +365,17 @@ class FluxEngine:
         end = self._deadline(deadline)
         return self._ticked(ref, definition, load(self.storage, ref), end, begun)
 
-    def recover(self, limit: int = 100, *, deadline: DeadlineLike | None = None) -> list[FluxResult]:
+    def recover(
+        self,
+        limit: int = 100,
+        *,
+        deadline: DeadlineLike | None = None,
+        on_result: Callable[[FluxResult], object] | None = None,
+    ) -> list[FluxResult]:
         """Tick up to `limit` instances that are due: fired timers, dead invocations, hand-overs. The sweeper's verb.
 
         Instances of workflows that this engine does not know, or that cannot be read, are logged and passed over.
+        `on_result` is told each result as it comes; what it raises ends the sweep.
         """
         if type(limit) is not int or limit < 1:
             message = f"recover() needs a limit of at least 1, not {limit!r}"
@@ -386,6 +394,8 @@ class FluxEngine:
                 result = self._recover_one(entry, end)
                 if result is not None:
                     ticked.append(result)
+                    if on_result is not None:
+                        on_result(result)
             if len(entries) < window:
                 return ticked
             window *= 2
@@ -670,7 +680,7 @@ class FluxEngine:
         begun = self.clock.monotonic()
         try:
             state = self._loop.tick(ref, known[1], load(self.storage, ref), end, swept=entry.due)
-        except (CallerError, CorruptRecord) as error:
+        except (CallerError, CorruptRecord, ImportUnfinished) as error:
             self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
             return None
         return FluxResult(state, self.clock.monotonic() - begun)

@@ -124,6 +124,10 @@ class LeaseLost(InvocationError):
     """Another invocation has taken the instance over; this one changed nothing more."""
 
 
+class ImportUnfinished(InvocationError):
+    """The instance is being imported, or its import was interrupted: it cannot run before the import is complete."""
+
+
 # --- a person has to look --------------------------------------------------------------------------------
 
 

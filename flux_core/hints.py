@@ -124,7 +124,7 @@ class Hints:
 
     def fit(self, hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         """The value as the hint wants it; what does not fit is appended to `problems`, each with its path."""
-        hint, _ = _unwrapped(hint)
+        hint, _ = unwrapped(hint)
         origin = typing.get_origin(hint)
         if hint in (Any, object) or isinstance(hint, typing.TypeVar):
             return value
@@ -143,7 +143,7 @@ class Hints:
 
     def _union(self, hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         choices = typing.get_args(hint)
-        exact = [choice for choice in choices if _unwrapped(choice)[0] is type(value)]
+        exact = [choice for choice in choices if unwrapped(choice)[0] is type(value)]
         tried: list[list[str]] = []
         for choice in [*exact, *(choice for choice in choices if choice not in exact)]:
             found: list[str] = []
@@ -151,7 +151,7 @@ class Hints:
             if not found:
                 return fitted
             tried.append(found)
-        inner = [found for found, choice in zip(tried, choices, strict=True) if _unwrapped(choice)[0] is not type(None)]
+        inner = [found for found, choice in zip(tried, choices, strict=True) if unwrapped(choice)[0] is not type(None)]
         if len(inner) == 1 and value is not None:  # Optional[X]: what X says is the most useful
             problems.extend(inner[0])
             return value
@@ -197,7 +197,7 @@ class Hints:
         }
 
     def _key(self, hint: Any, key: Any, path: str, problems: list[str]) -> Any:
-        if _unwrapped(hint)[0] is int and isinstance(key, str) and key.removeprefix("-").isdecimal():
+        if unwrapped(hint)[0] is int and isinstance(key, str) and key.removeprefix("-").isdecimal():
             return int(key)  # the keys of a JSON object are strings
         return self.fit(hint, key, f"{path} (key)", problems)
 
@@ -248,16 +248,17 @@ class Hints:
     def _shape(self, cls: type) -> _Shape:
         shape = self._shapes.get(cls)
         if shape is None:
-            shape = self._shapes[cls] = _typed_dict_shape(cls) if is_typed_dict(cls) else _dataclass_shape(cls)
+            shape = self._shapes[cls] = typed_dict_shape(cls) if is_typed_dict(cls) else _dataclass_shape(cls)
         return shape
 
 
-def _typed_dict_shape(cls: Any) -> _Shape:
+def typed_dict_shape(cls: Any) -> _Shape:
+    """The fields of a TypedDict, and which of them must be there."""
     hints = field_hints(cls)
     required = set()
     for name, hint in hints.items():
         # Hints that are strings hide Required and NotRequired from __required_keys__, so look again.
-        _, marks = _unwrapped(hint)
+        _, marks = unwrapped(hint)
         if "Required" in marks or (name in cls.__required_keys__ and "NotRequired" not in marks):
             required.add(name)
     return _Shape(hints, required)
@@ -278,7 +279,7 @@ def _dataclass_shape(cls: type) -> _Shape:
     return _Shape({name: hints[name] for name in fields}, required)
 
 
-def _unwrapped(hint: Any) -> tuple[Any, set[str]]:
+def unwrapped(hint: Any) -> tuple[Any, set[str]]:
     """A hint without Annotated, NewType, alias and the marks of TypedDict fields; and those marks."""
     marks: set[str] = set()
     while True:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from flux_core.codec import check_start, corrupt, decode_record, decode_state
-from flux_core.errors import UnknownInstance
+from flux_core.errors import ImportUnfinished, UnknownInstance
+from flux_core.keys import content_hash
 from flux_core.machine import evolve
 from flux_core.state import WorkflowState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from flux_core.ports import InstanceRef, WorkflowStorage
     from flux_core.records import Record
+
+BEFORE_ALL: Final = -1
+"""The number of a snapshot that stands before record 0: the mark of an import that is not complete (`transfer`)."""
 
 
 class Loaded:
@@ -25,18 +31,41 @@ class Loaded:
 
 
 def load(storage: WorkflowStorage, ref: InstanceRef) -> Loaded:
-    """The instance; `UnknownInstance` if there is none, `CorruptRecord` if it cannot be read."""
+    """The instance; `UnknownInstance` if there is none, `CorruptRecord` if it cannot be read.
+
+    `ImportUnfinished` if not all of it is here yet.
+    """
+    state, snapshot_bytes = WorkflowState(*ref), 0
     kept = storage.snapshot(ref)
-    if kept is None:
-        state, snapshot_bytes = WorkflowState(*ref), 0
-    else:
+    if kept is not None and kept[0] != BEFORE_ALL:
         state, snapshot_bytes = decode_state(kept[1], ref, kept[0]), len(kept[1])
     raws = storage.read(ref, state.seq + 1)
-    if not raws and kept is None:
-        raise unknown_instance(ref)
+    if state.seq < 0:
+        if not raws:
+            raise unknown_instance(ref)
+        if kept is not None:
+            check_imported(kept, raws[0], ref)
     for raw in raws:
         fold_raw(state, raw, ref)
     return Loaded(state, sum(map(len, raws)), snapshot_bytes)
+
+
+def import_mark(first: bytes) -> bytes:
+    """What the snapshot before record 0 holds while the instance that begins with `first` is being imported.
+
+    It names the record, so that one that was left behind before any record came means nothing to another instance.
+    """
+    return b'{"v":1,"importing":"%b"}' % content_hash(first.decode("utf-8", "surrogateescape")).encode()
+
+
+def check_imported(kept: tuple[int, bytes] | None, first: bytes, ref: InstanceRef) -> None:
+    """`ImportUnfinished` if the snapshot `kept` says so of the log that begins with `first`."""
+    if kept == (BEFORE_ALL, import_mark(first)):
+        message = (
+            f"workflow {ref.workflow!r}, id {ref.id!r} is being imported, or its import was interrupted; import it "
+            f"again to complete it, it cannot run before"
+        )
+        raise ImportUnfinished(message)
 
 
 def fold_raw(state: WorkflowState, raw: bytes, ref: InstanceRef) -> Record:

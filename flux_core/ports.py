@@ -107,7 +107,8 @@ class WorkflowStorage(Protocol):
     def put_snapshot(self, ref: InstanceRef, seq: int, state: bytes) -> None:
         """Keep a snapshot of the state after record `seq`. Equal for equal `seq`, so writing it twice is harmless.
 
-        An older snapshot that comes late does not count; the store need keep only the newest.
+        An older snapshot that comes late does not count; the store need keep only the newest. Number -1, before
+        any record, marks an instance that is being imported; it gives way to every other.
         """
 
     def snapshot(self, ref: InstanceRef) -> tuple[int, bytes] | None:

@@ -279,7 +279,7 @@ class Attempts:
     ) -> StepFailed:
         step, undo = action.step, getattr(action, "undo", False)
         self._take_back(ctx)
-        unknown = effect and _outcome_unknown(error)
+        unknown = effect and outcome_unknown(error)
         retryable = not isinstance(error, (NonRetryable, DefinitionError, *step.give_up_on))
         timeout = step.time_limit(undo=undo)
         cut = (
@@ -353,7 +353,7 @@ def _no_directive(step: StepDefinition) -> Exception:
     )
 
 
-def _outcome_unknown(error: BaseException) -> bool:
+def outcome_unknown(error: BaseException) -> bool:
     """Whether the effect may have happened although the attempt failed (PROTOCOL rule 9).
 
     A result that cannot be kept means that the effect did happen: only a person (or a probe) can put it on record.

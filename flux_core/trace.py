@@ -375,7 +375,7 @@ def _adopted(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
         renamed=body.get("was", {}), skipped=body.get("pass", []),
     )  # fmt: skip
     for path in body.get("pass", ()):
-        meta = {"reason": "it is new before a step that is done"}
+        meta = {"reason": "it is new before a step that has begun"}
         t.emit("step:skipped", w.ref, w.workflow.by_path[path], status=s.SKIPPED, meta=meta)
 
 

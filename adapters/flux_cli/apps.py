@@ -6,7 +6,7 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 from flux_cli.exits import UNUSABLE, USAGE, CommandFailed
 from flux_core import FluxEngine
@@ -14,15 +14,46 @@ from flux_core import FluxEngine
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from flux_core import WorkflowStorage
+
+VARIABLE: Final = "FLUX_APP"
+"""The environment variable that names the app where `--app` does not."""
+
 
 def load_engine(spec: str) -> FluxEngine:
     """The engine at `spec`, or what the function there returns. `CommandFailed` says what is wrong with it.
 
     The current folder is searched first, as `python -m` does.
     """
+    found = _loaded(spec, "--app")
+    if not isinstance(found, FluxEngine):
+        raise CommandFailed(
+            f"the app {spec!r} is no engine but {_shown(found)}; name a FluxEngine(...), or a function without "
+            f"arguments that returns one",
+            UNUSABLE,
+        )
+    return found
+
+
+def load_store(spec: str, option: str) -> tuple[WorkflowStorage, str | None]:
+    """The store at `spec`, or that of the engine there, with the engine's tenant. `CommandFailed` if it is neither."""
+    found = _loaded(spec, option)
+    if isinstance(found, FluxEngine):
+        return found.storage, found.tenant
+    if not hasattr(found, "append") or not hasattr(found, "put_mail"):
+        raise CommandFailed(
+            f"{option} {spec!r} is neither an engine nor a store but {_shown(found)}; name one of them, or a file that "
+            f"flux export wrote",
+            UNUSABLE,
+        )
+    return cast("WorkflowStorage", found), None
+
+
+def _loaded(spec: str, option: str) -> object:
+    """What stands at `spec`; if it is a function, what that returns."""
     name, colon, attribute = spec.partition(":")
     if not (name and colon and attribute):
-        raise CommandFailed(f"--app must be module:attribute, for example shop.app:engine; got {spec!r}", USAGE)
+        raise CommandFailed(f"{option} must be module:attribute, for example shop.app:engine; got {spec!r}", USAGE)
     found: object = _module(name, spec)
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -33,13 +64,16 @@ def load_engine(spec: str) -> FluxEngine:
             found = found()
         except Exception as error:
             raise CommandFailed(f"the app {spec!r} raised {_told(error)}; correct it there", UNUSABLE) from error
-    if not isinstance(found, FluxEngine):
-        raise CommandFailed(
-            f"the app {spec!r} is no engine but {_shown(found)}; name a FluxEngine(...), or a function without "
-            f"arguments that returns one",
-            UNUSABLE,
-        )
     return found
+
+
+def opened(spec: str | None) -> tuple[FluxEngine, str]:
+    """The engine of `--app` (or FLUX_APP) and how it was named. `CommandFailed` if it was not."""
+    if spec is None:
+        raise CommandFailed(
+            f"say which app: --app module:attribute, --app shop.app:engine for example, or set {VARIABLE}", USAGE
+        )
+    return load_engine(spec), spec
 
 
 def workflow_name(engine: FluxEngine, asked: str | None, spec: str) -> str:

@@ -36,7 +36,7 @@ class Inputs:
         self.total: int | None = None
         if document is not None:
             self.total = 1
-            line = _parsed(1, document.encode())
+            line = parsed(1, document.encode())
             if line.problem is not None:
                 raise CommandFailed(f"--input is {line.problem}", USAGE)
         elif source != STANDARD_INPUT:
@@ -46,12 +46,12 @@ class Inputs:
     def __iter__(self) -> Iterator[Line]:
         """Every line that is not blank; one that is no JSON comes with its problem, and the others follow."""
         if self._document is not None:
-            yield _parsed(1, self._document.encode())
+            yield parsed(1, self._document.encode())
             return
         with self._open() as file:
             for number, raw in enumerate(file, 1):
                 if _bare(raw).strip():
-                    yield _parsed(number, raw)
+                    yield parsed(number, raw)
 
     def _open(self) -> BinaryIO:
         if self._source == STANDARD_INPUT:
@@ -70,7 +70,8 @@ class Inputs:
             ) from error
 
 
-def _parsed(number: int, raw: bytes) -> Line:
+def parsed(number: int, raw: bytes) -> Line:
+    """The JSON of `raw`, or why it is none."""
     bare = _bare(raw)
     try:
         text = bare.decode()
@@ -83,7 +84,8 @@ def _parsed(number: int, raw: bytes) -> Line:
         # An unterminated string is found at its beginning, everything else that lacks its end behind the last column.
         early = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
         why = f"the line ends too early: {error.msg}" if early else error.msg
-        return Line(number, None, f"no JSON ({why}, column {error.colno}){_hint(text)}")
+        where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+        return Line(number, None, f"no JSON ({why}, {where}){_hint(text)}")
     except (ValueError, RecursionError) as error:
         return Line(number, None, f"no JSON that can be kept ({error})")
 

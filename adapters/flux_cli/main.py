@@ -22,4 +22,4 @@ def run() -> None:
             f"run: pip install 'flux-serverless[cli]'\n"
         )
         sys.exit(UNUSABLE)
-    program()
+    program(prog_name="flux")

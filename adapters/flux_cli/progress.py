@@ -9,30 +9,23 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flux_cli.outcomes import lines_told
+from flux_cli.styles import STYLES
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.console import Console
 
-    from flux_cli.outcomes import Outcome
-
 _EVERY: Final = 2.0
 """Seconds between two plain lines."""
 
-STYLES: Final = {
-    "completed": "green",
-    "suspended": "cyan",
-    "running": "blue",
-    "rolled_back": "yellow",
-    "rolling_back": "yellow",
-    "cancelled": "yellow",
-    "failed": "red",
-    "stuck": "red",
-    "blocked": "red",
-    "rejected": "red",
-    "error": "red",
-}
+
+class Settled(Protocol):
+    """A line of input, or an instance, that nothing more comes of here."""
+
+    @property
+    def status(self) -> str:
+        """What became of it, in a word that is counted."""
 
 
 class Watch(Protocol):
@@ -42,7 +35,7 @@ class Watch(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def settled(self, outcome: Outcome) -> None:
+    def settled(self, outcome: Settled) -> None:
         """One more line has come to its end."""
 
 
@@ -70,10 +63,11 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
-    def settled(self, outcome: Outcome) -> None:
+    def settled(self, outcome: Settled) -> None:
         """Move on by one."""
         self._counts[outcome.status] += 1
-        shown = " ".join(f"[{STYLES.get(status, '')}]{status} {n}[/]" for status, n in self._counts.most_common())
+        counts = self._counts.most_common()
+        shown = " ".join(f"[{STYLES.get(status, 'default')}]{status} {count}[/]" for status, count in counts)
         self._progress.update(self._task, advance=1, description=shown)
 
 
@@ -94,7 +88,7 @@ class PlainLines:
     ) -> None:
         pass
 
-    def settled(self, outcome: Outcome) -> None:
+    def settled(self, outcome: Settled) -> None:
         """Count it, and say so if it is time."""
         self._counts[outcome.status] += 1
         if monotonic() >= self._next:

@@ -11,22 +11,32 @@ from rich.table import Table
 from rich.text import Text
 
 from flux_cli.outcomes import REJECTED, lines_told
-from flux_cli.progress import STYLES
+from flux_cli.styles import STYLES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from flux_cli.outcomes import Outcome, Summary
 
+    Say = Callable[..., str]
+
 _MOST_PROBLEMS: Final = 10
 _SPARE: Final = 5
 """Seconds that a recommended patience is longer than what is waited for."""
+_NEEDS: Final = (
+    ("stuck", "A stuck instance needs a decision, and flux show says which there are"),
+    ("blocked", "A blocked instance needs its earlier definition, and flux show says what else can be done"),
+    ("failed", "What can be done about a failed instance is told by flux show"),
+)
 _NO_IDS: Final = "the same command would start new ones, because there is no --id-field"
 
 
-def print_report(console: Console, summary: Summary, workflow: str, source: str, *, same_ids: bool) -> None:
+def print_report(console: Console, summary: Summary, workflow: str, source: str, say: Say, *, same_ids: bool) -> None:
     """The table, then up to ten problems, then what can be done about what is not at its end.
 
+    `say(verb, id, *words)` is a command for an instance as one types it, `say("recover")` that for all.
     `same_ids`: whether the same command would meet the same instances, as with --id-field.
     """
     table = Table(title=f"{workflow}: {source}", title_justify="left", show_edge=False, pad_edge=False)
@@ -47,7 +57,7 @@ def print_report(console: Console, summary: Summary, workflow: str, source: str,
         console.print(table)
     _print_problems(console, [outcome for outcome in summary.outcomes if not outcome.good])
     _say(console, f"{lines_told(len(summary.outcomes))} in {summary.seconds:.1f} s")
-    for hint in _hints(summary, same_ids=same_ids):
+    for hint in _hints(summary, say, same_ids=same_ids):
         _say(console, hint)
 
 
@@ -69,21 +79,23 @@ def _told(outcome: Outcome) -> str:
     return f"{outcome.error}" if ours else f"{outcome.error_type}: {outcome.error}"
 
 
-def _hints(summary: Summary, *, same_ids: bool) -> list[str]:
+def _hints(summary: Summary, say: Say, *, same_ids: bool) -> list[str]:
     by_status = summary.by_status
     suspended = by_status.get("suspended", [])
     hints = []
     waiting = sorted({name for one in suspended for name in one.waiting_for})
     if waiting:
+        waiting_for = next(one for one in suspended if one.waiting_for)
         hints.append(
-            f"Suspended instances wait for the signal {' or '.join(waiting)}: engine.signal(workflow, id, name)."
+            f"Suspended instances wait for the signal {' or '.join(waiting)}; the first: "
+            f"{say('signal', waiting_for.id or '', waiting_for.waiting_for[0])}"
         )
     asleep = [one for one in suspended if not one.waiting_for]
     if asleep:
         again = (
             "run the same command again then, with the same ids"
             if same_ids
-            else f"then engine.recover() goes on with them; {_NO_IDS}"
+            else f"then {say('recover')} goes on with them; {_NO_IDS}"
         )
         hints.append(f"Suspended instances go on at their time{_first(asleep, 'the first', 'is due')}: {again}.")
     owned = [one for status in ("running", "rolling_back", "pending") for one in by_status.get(status, [])]
@@ -91,14 +103,16 @@ def _hints(summary: Summary, *, same_ids: bool) -> list[str]:
         again = (
             "run the same command again to go on with them"
             if same_ids
-            else f"engine.recover() goes on with them; {_NO_IDS}"
+            else f"{say('recover')} goes on with them; {_NO_IDS}"
         )
         hints.append(
             f"Running instances belong to another invocation, or to one that died and whose lease has not ended"
             f"{_first(owned, 'the first lease', 'ends')}: {again}."
         )
-    if "stuck" in by_status:
-        hints.append("A stuck instance needs a decision: engine.complete_step, engine.skip_step or engine.retry_step.")
+    for status, needs in _NEEDS:
+        first = next((one for one in by_status.get(status, []) if one.id), None)
+        if first is not None:
+            hints.append(f"{needs}; the first: {say('show', first.id)}")
     return hints
 
 

@@ -28,7 +28,7 @@ from examples.order_fulfilment.screen import Show, table
 from examples.order_fulfilment.worker import Worker, WorkerFailed
 from flux_cli.apps import load_engine
 from flux_cli.exits import UNUSABLE, CommandFailed
-from flux_cli.progress import STYLES
+from flux_cli.styles import STYLES
 from flux_core import UnknownInstance
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ _LEFT_BEHIND: Final = ("orders.db*", "journal.jsonl", "orders.jsonl", "worker-*.
 """What an earlier run has left in the folder; nothing else in it is touched."""
 _LEFT_WAITING: Final = 2
 _CHOICES: Final[tuple[Choice, ...]] = ("approve", "approve", "refuse", "approve", "cancel")
+_UNDONE: Final = frozenset({"failed", "rolled_back"})
 TURNED_AWAY: Final = "turned away"
 
 
@@ -294,23 +295,21 @@ class Demo:
         show = self._show
         show.chapter("Try next")
         prefix = "" if self._home == HOME else f"{HOME_VARIABLE}={shlex.quote(str(self._home))} "
-        python, flux = prefix + _runnable("python"), prefix + _runnable("flux")
+        flux = prefix + _runnable("flux")
+        named = f"--app {self._app}"
         waiting = next((id_ for id_, result in self._results.items() if result and result.status == "suspended"), None)
-        make = f"from {self._app.replace(':', ' import ')} as shop"
+        undone = next((id_ for id_, result in self._results.items() if result and result.status in _UNDONE), None)
         show.say("The same file again: everything is done already, and nothing happens twice")
-        show.command(f"{flux} run --app {self._app} --id-field order_id {_short(str(self._file))}")
+        show.command(f"{flux} run {named} --id-field order_id {_short(str(self._file))}")
+        show.say("List what has failed or was undone; look at one order, and at what can be done about it")
+        show.command(f"{flux} list {named} --status failed --status rolled_back")
+        show.command(f"{flux} show {named} {undone or waiting or next(iter(self._orders))}")
         if waiting is not None:
-            show.say(f"Approve {waiting} yourself; look at an order; list what failed")
-            show.command(
-                f"{python} -c \"{make}; print(shop().signal('{WORKFLOW}', '{waiting}', 'approval', "
-                f"{{'approved': True, 'by': 'you'}}))\""
-            )
-        else:
-            show.say("Look at an order; list what failed")
-        show.command(
-            f"{python} -c \"{make}; print(*shop().get('{WORKFLOW}', '{next(iter(self._orders))}').history, sep='\\n')\""
-        )
-        show.command(f"{python} -c \"{make}; print(*shop().list(status='failed').items, sep='\\n')\"")
+            payload = shlex.quote(json.dumps({"approved": True, "by": "you"}))
+            show.say(f"Hold {waiting}, let it go again, and approve it yourself")
+            show.command(f"{flux} pause {named} {waiting} --why 'the customer called'")
+            show.command(f"{flux} unpause {named} {waiting}")
+            show.command(f"{flux} signal {named} {waiting} approval --payload {payload}")
         show.say("Two kills at other moments; a careless shop, which the proof convicts; the tests")
         show.command('make demo ARGS="--kill-after 0.2 --kill-after 0.7 --seed 7"')
         show.command(f'make demo ARGS="--app {CARELESS}"')

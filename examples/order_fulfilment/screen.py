@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from flux_cli.progress import STYLES
+from flux_cli.styles import STYLES
 
 if TYPE_CHECKING:
     from collections import Counter

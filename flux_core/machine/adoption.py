@@ -36,11 +36,11 @@ class Continuation:
         self.problems = list(problems)
         """Why it cannot go on, and what to write so that it can; empty if it can."""
         self.notes = list(notes)
-        """What is worth knowing although it can go on."""
+        """What is worth knowing although it can go on; empty if it cannot."""
         self.renamed = dict(renamed)
         """Steps that have another name now, by `aliases`: old -> new."""
         self.passed = list(passed)
-        """New steps that stand before one that is done: they are skipped here."""
+        """New steps that stand before one that is done, or waits: they are skipped here."""
         self.lanes: dict[str, list[Any]] = {}
         """What the bodies of open branches and loops become: path -> names and kinds."""
         self.gone: list[str] = []
@@ -143,7 +143,8 @@ class _Comparison:
                     passed += self._check_order(lane.names, lane.cursor, path, fitting[0])
         paths = dict.fromkeys((*state.steps, *state.completed, *state.kept))
         gone = [path for path in paths if "." in path and self._now(path) is None]
-        self._note(passed, gone)
+        if not self._problems:
+            self._note(passed, gone)
         found = Continuation(self._problems, self._notes, self._was, passed)
         found.lanes = lanes
         found.gone = [renamed(path, self._was) for path in gone]
@@ -253,7 +254,7 @@ class _Comparison:
 
     def _note(self, passed: list[str], gone: list[str]) -> None:
         state = self._state
-        self._notes += [f"step {name!r} is new before one that is done: it is skipped here" for name in passed]
+        self._notes += [f"step {name!r} is new before one that has begun: it is skipped here" for name in passed]
         self._notes += [f"step {old!r} is now called {new!r}" for old, new in self._was.items()]
         undoable = [path for path in state.completed if self._was_one(path, UNDOABLE) and self._undo_is_gone(path)]
         self._notes += [

@@ -70,6 +70,14 @@ def decided(state: WorkflowState, step: StepExecution, body: dict[str, Any], at:
     _open(state, path, frame, body["names"], body["kinds"])
 
 
+def said(body: dict[str, Any]) -> str:
+    """A `decide` record in words, for whoever shows a log: `check: then`, `poll: goes on`, `each: 3 times`."""
+    kind, choice = body["k"], body["c"]
+    if kind == _WHILE:
+        return f"{body['p']}: {'goes on' if choice else 'ends'}"
+    return f"{body['p']}: {choice} times" if kind == _LOOP else f"{body['p']}: {choice}"
+
+
 def arrived(state: WorkflowState, step: StepExecution, at: int, output: object, how: str = s.COMPLETED) -> None:
     """A step has ended well, and with it perhaps the branches and loops around it."""
     step.status = how

@@ -1,6 +1,8 @@
 """What a project needs to test its workflows, and a store author to prove a store. Nothing here runs in production."""
 
+from flux_core.testing.attempts import Attempt
 from flux_core.testing.clock import SeededEntropy, VirtualClock
+from flux_core.testing.crashes import CrashReport, crash_at_every_write
 from flux_core.testing.faults import (
     CRASH_AFTER,
     CRASH_BEFORE,
@@ -13,8 +15,10 @@ from flux_core.testing.faults import (
     InvocationDied,
     RecordingStorage,
 )
+from flux_core.testing.flux_test import FluxTest
 from flux_core.testing.invariants import check_invariants
 from flux_core.testing.journal import Effect, Journal
+from flux_core.testing.run import Run
 from flux_core.testing.store_contract import StoreContract
 from flux_core.testing.story import story
 
@@ -24,16 +28,21 @@ __all__ = [
     "FAULTS",
     "LOST_RESPONSE",
     "UNAVAILABLE",
+    "Attempt",
     "Call",
+    "CrashReport",
     "Effect",
     "FaultPlan",
     "FaultyStorage",
+    "FluxTest",
     "InvocationDied",
     "Journal",
     "RecordingStorage",
+    "Run",
     "SeededEntropy",
     "StoreContract",
     "VirtualClock",
     "check_invariants",
+    "crash_at_every_write",
     "story",
 ]

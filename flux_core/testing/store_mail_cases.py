@@ -126,6 +126,13 @@ class MailCases(StoreCase):
         self.store.put_snapshot(ref(), 9, b"nine")
         same(self.store.snapshot(ref()), (10, b"ten"), "the newest snapshot after an older one came late")
 
+    def test_the_mark_of_an_import_stands_before_record_0_and_gives_way_to_any_snapshot(self) -> None:
+        self.store.put_snapshot(ref(), -1, b"importing")
+        same(self.store.snapshot(ref()), (-1, b"importing"), "the snapshot with the number -1")
+        self.store.put_snapshot(ref(), 0, b"zero")
+        self.store.put_snapshot(ref(), -1, b"importing")
+        same(self.store.snapshot(ref()), (0, b"zero"), "the newest snapshot after the one with the number -1")
+
     def test_a_snapshot_written_twice_is_harmless(self) -> None:
         self.store.put_snapshot(ref(), 4, b"state")
         self.store.put_snapshot(ref(), 4, b"state")

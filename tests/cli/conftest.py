@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from flux_cli.program import program
@@ -67,6 +69,10 @@ def make():
 """
 
 
+COMMAND = typer.main.get_command(program)
+"""Built once: typer builds the tree at every call otherwise, which is most of a call's time."""
+
+
 class Flux:
     """Runs `flux` in a folder of its own, whose module `app` is importable under a name of its own."""
 
@@ -95,20 +101,27 @@ class Flux:
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """As a process of its own."""
         paths = os.pathsep.join((str(ROOT), str(ROOT / "adapters")))
+        environment = options.pop("env", os.environ)
         return subprocess.Popen(
             [sys.executable, "-m", "flux_cli", *arguments],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": paths},
+            env=environment | {"PYTHONPATH": paths},
             text=True,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
         )
+
+
+def module_of(flux: Flux) -> Any:
+    """The module of the app, as the command line imports it."""
+    return import_module(flux.module)
 
 
 @pytest.fixture
 def flux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flux:
     """`flux` in an empty folder with the app of greetings."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr("typer.testing._get_command", lambda _: COMMAND)
     tool = Flux(tmp_path)
     tool.write_app(GREETINGS)
     return tool

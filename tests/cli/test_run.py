@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,11 @@ def test_all_completed_is_exit_code_0_and_a_table_by_status(flux: Flux) -> None:
 def test_waiting_for_a_signal_is_exit_code_0_and_names_the_signal(flux: Flux) -> None:
     done = flux.run(flux.write_lines({"name": "waiting"}))
     assert done.exit_code == 0
-    assert "wait for the signal reply" in done.stdout
+    assert re.search(
+        rf"wait for the signal reply; the first: flux signal --app {flux.app} [0-9a-f]{{32}} reply$",
+        done.stdout,
+        re.MULTILINE,
+    )
 
 
 @pytest.mark.parametrize(("name", "status"), [("nobody", "failed"), ("rude", "rolled_back")])
@@ -258,7 +263,7 @@ def test_without_patience_it_leaves_them_and_says_how_to_go_on(flux: Flux) -> No
 
 def test_without_ids_it_does_not_recommend_the_same_command_to_go_on(flux: Flux) -> None:
     done = flux.run("--patience", "0", flux.write_lines({"name": "sleepy"}))
-    assert "then engine.recover() goes on with them; the same command would start new ones" in done.stdout
+    assert f"then flux recover --app {flux.app} goes on with them; the same command would start new ones" in done.stdout
     assert "same ids" not in done.stdout
 
 

@@ -105,7 +105,7 @@ UNSEEN: list[dict[str, Any]] = [
             EXECUTE,
             {"op": "signal", "workflow": "v2", "name": "go"},
             otherWorkflows=[
-                {"key": "v2", "name": "w", "steps": [{"name": "wait", "do": [{"wait": "go"}]}, {"name": "x", "do": []}]}
+                {"key": "v2", "name": "w", "steps": [{"name": "ask", "do": [{"wait": "go"}]}, {"name": "b", "do": []}]}
             ],
         ),
         "theirs": [
@@ -118,10 +118,10 @@ UNSEEN: list[dict[str, Any]] = [
             },
             {
                 "op": "signal",
-                "result": told("completed", {}, "wait:completed:0", "x:completed:0"),
-                "handlers": ["run:x#1"],
-                "trace": events("signal:received", "step:start:x", "step:complete:x", "workflow:complete"),
-                "hooks": ["stepStart:x", "stepComplete:x", "workflowComplete"],
+                "result": told("completed", {}, "wait:completed:0", "b:completed:0"),
+                "handlers": ["run:b#1"],
+                "trace": events("signal:received", "step:start:b", "step:complete:b", "workflow:complete"),
+                "hooks": ["stepStart:b", "stepComplete:b", "workflowComplete"],
             },
         ],
     },

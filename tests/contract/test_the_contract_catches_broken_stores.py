@@ -131,6 +131,12 @@ class KeepsTheLastSnapshot(MemoryStorage):
         self._snapshots[ref] = (seq, state)
 
 
+class TakesNoSnapshotBeforeTheFirstRecord(MemoryStorage):
+    def put_snapshot(self, ref: InstanceRef, seq: int, state: bytes) -> None:
+        if seq >= 0:
+            super().put_snapshot(ref, seq, state)
+
+
 class NudgesLater(MemoryStorage):
     def nudge(self, ref: InstanceRef, epoch: int, due: int) -> bool:
         header = self._headers.get(ref)
@@ -292,6 +298,10 @@ BROKEN: list[tuple[type[MemoryStorage], str]] = [
     (KeysMailByIdAlone, "test_the_same_id_under_another_name_is_another_mail"),
     (KeepsMailAsItCame, "test_mail_is_ordered_by_time_then_id"),
     (KeepsTheLastSnapshot, "test_an_older_snapshot_that_comes_late_does_not_count"),
+    (
+        TakesNoSnapshotBeforeTheFirstRecord,
+        "test_the_mark_of_an_import_stands_before_record_0_and_gives_way_to_any_snapshot",
+    ),
     (NudgesLater, "test_a_nudge_never_makes_the_entry_later"),
     (NudgesAnyEpoch, "test_a_nudge_with_another_epoch_changes_nothing"),
     (NudgesOnlyWhatIsDue, "test_a_nudge_gives_an_entry_to_an_instance_without"),

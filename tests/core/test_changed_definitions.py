@@ -69,7 +69,7 @@ CHANGES: Final[dict[str, Change]] = {
     "a step is inserted before what is done": Change(
         ("greet", *BEFORE),
         runs=["pack", "ship"],
-        notes=("step 'greet' is new before one that is done: it is skipped here",),
+        notes=("step 'greet' is new before one that has begun: it is skipped here",),
     ),
     "a step that is still to come is removed": Change(
         (*BEFORE[:3], "ship"), runs=["ship"], notes=("step 'pack' is gone: it will not run",)
@@ -108,7 +108,7 @@ CHANGES: Final[dict[str, Change]] = {
         (BEFORE[0], ("authorise", "commit"), ("capture", "commit", "undo", alias("charge")), *BEFORE[2:]),
         runs=["pack", "ship"],
         notes=(
-            "step 'authorise' is new before one that is done: it is skipped here",
+            "step 'authorise' is new before one that has begun: it is skipped here",
             "step 'charge' is now called 'capture'",
         ),
     ),
@@ -145,7 +145,7 @@ CHANGES: Final[dict[str, Change]] = {
     "a step is inserted before the one that waits": Change(
         (*BEFORE[:2], "greet", *BEFORE[2:]),
         runs=["pack", "ship"],
-        notes=("step 'greet' is new before one that is done: it is skipped here",),
+        notes=("step 'greet' is new before one that has begun: it is skipped here",),
     ),
     "the waiting step is put before what is done": Change(
         (BEFORE[2], *BEFORE[:2], *BEFORE[3:]),
@@ -372,6 +372,18 @@ class TestAStepInADurableBackOff:
             lab.clock.advance(60)
             lab.engine(workflows=[w]).recover()
         assert attempts == [1, 2, 3]
+
+    def test_runs_after_a_new_step_before_it(self, lab: Lab) -> None:
+        def flaky(ctx: Context) -> None:
+            if ctx.attempt == 1:
+                raise OSError
+
+        later = RetryPolicy(60, maximum=60, jitter=False)
+        lab.engine().execute(create_workflow("order").step("a", flaky, retry=later), None, "o-1")
+        lab.clock.advance(60)
+        w = create_workflow("order").step("new", lab.note("new")).step("a", flaky, retry=later)
+        result = lab.engine().wake(w, "o-1")
+        assert (result.status, lab.calls, result.history[1].attempt) == ("completed", ["new"], 2)
 
 
 class TestADeathWhileItChanges:

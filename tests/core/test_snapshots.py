@@ -33,8 +33,8 @@ from flux_core.testing import (
     VirtualClock,
     check_invariants,
 )
+from tests.simulation.driving import Drive
 from tests.simulation.shapes import SHAPES
-from tests.simulation.test_crash_matrix import Drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

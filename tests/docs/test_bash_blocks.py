@@ -30,7 +30,9 @@ def commands() -> list[tuple[str, str]]:
 @cache
 def help_of(subcommand: str) -> str:
     """What `flux SUBCOMMAND --help` prints; empty if there is no such subcommand."""
-    program = f"import sys; sys.argv = ['flux', {subcommand!r}, '--help']; from flux_cli.main import run; run()"
+    program = (
+        f"import sys; sys.argv = ['flux', *{subcommand.split()!r}, '--help']; from flux_cli.main import run; run()"
+    )
     paths = [str(ROOT), str(ROOT / "adapters")]
     script = f"import sys; sys.path[:0] = {paths!r}; {program}"
     shown = subprocess.run(
@@ -48,7 +50,7 @@ def problem(command: str) -> str | None:
             missing = [word for word in arguments if re.fullmatch(r"[a-z]+", word) and word not in targets]
             return f"no make target {missing[0]}" if missing else None
         case "flux":
-            shown = help_of(arguments[0])
+            shown = help_of("" if arguments[0].startswith("--") else arguments[0])
             if not shown:
                 return f"no subcommand {arguments[0]}"
             unknown = [word for word in arguments if word.startswith("--") and word not in shown]
@@ -61,6 +63,8 @@ def problem(command: str) -> str | None:
             extras = {extra for word in arguments for extra in re.findall(r"\[(.+)\]", word)}
             wrong = extras - set(project["optional-dependencies"])
             return f"no extra {wrong}" if wrong else None
+        case "export" if len(arguments) == 1 and arguments[0].startswith("FLUX_"):
+            return None
         case "python" if arguments[:1] == ["-m"]:
             return None if find_spec(arguments[1]) else f"no module {arguments[1]}"
         case _:

@@ -112,7 +112,7 @@ def test_the_commands_of_the_readme_run_the_orders_and_approve_those_that_wait(t
     readme = (ROOT / "examples" / "order_fulfilment" / "README.md").read_text(encoding="utf-8")
     by_hand = readme.partition("## By hand")[2]
     blocks = re.findall(r"(?:^    .*\n)+", by_hand, flags=re.MULTILINE)
-    assert [block.split()[0] for block in blocks] == ["flux", "python"]
+    assert [block.split()[0] for block in blocks] == ["flux", "export"]
     file = "examples/order_fulfilment/orders.jsonl"
     few = tmp_path / "orders.jsonl"
     few.write_text("".join((ROOT / file).read_text(encoding="utf-8").splitlines(keepends=True)[:24]), encoding="utf-8")
@@ -121,11 +121,12 @@ def test_the_commands_of_the_readme_run_the_orders_and_approve_those_that_wait(t
     for block in blocks:
         python = f'"{sys.executable}"'
         script = re.sub("^    ", "", block, flags=re.MULTILINE).replace(file, str(few))
-        script = script.replace("flux run", f"{python} -m flux_cli run").replace("python -c", f"{python} -c")
+        script = re.sub("^flux ", f"{python} -m flux_cli ", script, flags=re.MULTILINE)
         ran = subprocess.run(
             ["sh", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
         assert "Traceback" not in ran.stderr, ran.stderr
         told.append(ran.stdout)
     assert "wait for the signal approval" in told[0]
-    assert re.search(r"<FluxResult order-fulfilment/order-\d+ completed>", told[1])
+    assert "order-1007" in told[1].partition("\n\n")[0]  # it is in the list of those that wait
+    assert told[1].endswith("order-fulfilment order-1007 has completed\n")

@@ -77,10 +77,11 @@ def test_a_writer_killed_in_the_middle_loses_nothing_that_it_acknowledged(tmp_pa
     path = tmp_path / "flux.db"
     writer = python(WRITER, path)
     assert writer.stdout is not None
-    for _ in range(acknowledged):
-        writer.stdout.readline()
-    os.kill(writer.pid, signal.SIGKILL)
-    rest = writer.communicate(timeout=60)[0].split()
+    with writer:
+        for _ in range(acknowledged):
+            writer.stdout.readline()
+        os.kill(writer.pid, signal.SIGKILL)
+        rest = writer.stdout.read().split()  # communicate() would lose what readline() has read ahead
     last = int(rest[-1]) if rest else acknowledged - 1
 
     store = SQLiteStorage(path)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+PACKAGES = {"flux_core", "flux_local", "flux_cli", "flux_pytest"}
+
+
 @pytest.fixture(scope="module")
 def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
     """The wheel of this tree, built by the installed hatchling: nothing is fetched."""
@@ -39,13 +42,14 @@ def metadata(wheel: zipfile.ZipFile, name: str) -> str:
 
 def test_the_packages_stand_at_the_top(wheel: zipfile.ZipFile) -> None:
     tops = {entry.partition("/")[0] for entry in wheel.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"flux_core", "flux_local", "flux_cli"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
 
 
 def test_every_source_file_of_the_packages_is_there(wheel: zipfile.ZipFile, root: Path) -> None:
     sources = {
         path.relative_to(base).as_posix()
-        for base, package in ((root, "flux_core"), (root / "adapters", "flux_local"), (root / "adapters", "flux_cli"))
+        for package in PACKAGES
+        for base in (root if package == "flux_core" else root / "adapters",)
         for path in (base / package).rglob("*.py")
     }
     assert {entry for entry in wheel.namelist() if entry.endswith(".py")} == sources
@@ -67,3 +71,7 @@ def test_the_core_has_no_runtime_dependency(wheel: zipfile.ZipFile) -> None:
 def test_the_command_and_the_licence_come_along(wheel: zipfile.ZipFile) -> None:
     assert "flux = flux_cli.main:run" in metadata(wheel, "entry_points.txt")
     assert "MIT License" in metadata(wheel, "licenses/LICENSE")
+
+
+def test_pytest_is_told_of_the_plugin(wheel: zipfile.ZipFile) -> None:
+    assert "[pytest11]\nflux_pytest = flux_pytest.plugin\n" in metadata(wheel, "entry_points.txt") + "\n"

@@ -1,6 +1,6 @@
 """What a shape is made of: the world outside the engine, the verbs of a script, and operators.
 
-Nothing here knows of crashes; the driver in `test_crash_matrix` plays platform and sweeper. Verbs are sent again until
+Nothing here knows of crashes; the driver in `driving` plays platform and sweeper. Verbs are sent again until
 they are acknowledged, so those that are not idempotent look first, as a person would.
 """
 
@@ -19,11 +19,10 @@ from flux_core.testing import Journal, VirtualClock
 from flux_core.testing.journal import RUN, UNDONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from flux_core import FluxEngine, FluxResult, WorkflowBuilder, WorkflowStorage
     from flux_core.context import Context
-    from flux_core.workflow import WorkflowDefinition
 
     Verb = Callable[["World", FluxEngine, str], object]
 
@@ -40,8 +39,8 @@ class World:
         self.happened: dict[str, object] = {}
         """Idempotency key -> what the other side answered: it does nothing twice for one key."""
         self.repaired = False
-        self.deployed: WorkflowDefinition | None = None
-        """The definition that has taken the shape's place."""
+        self.deployed: Callable[[World], WorkflowBuilder] | None = None
+        """What builds the definition that has taken the shape's place."""
         self.meanwhile: Callable[[Callable[[FluxEngine], object]], object] = lambda act: None
         """Has another invocation, which never crashes, act at this moment; the driver fills it in."""
         self._asked: Counter[str] = Counter()
@@ -55,6 +54,23 @@ class World:
         """Whether `name` is asked for the first time (or one of the first `times`)."""
         self._asked[name] += 1
         return self._asked[name] <= times
+
+    def copy(self, store: WorkflowStorage) -> World:
+        """Another world that stands where this one stands, around `store`."""
+        other = World(store)
+        other.clock.advance(self.clock.monotonic())
+        other.journal += self.journal
+        other.happened = dict(self.happened)
+        other.repaired = self.repaired
+        other.deployed = self.deployed
+        other._asked = Counter(self._asked)
+        return other
+
+    def known(self) -> Hashable:
+        """Equal for two worlds that stand alike."""
+        asked = tuple(self._asked.items())
+        changed = self.repaired, self.deployed
+        return self.clock.monotonic(), tuple(self.journal), repr(self.happened), changed, asked
 
     def undo(self, ctx: Context) -> None:
         """The effect of a compensator."""
@@ -147,7 +163,7 @@ def deploy(build: Callable[[World], WorkflowBuilder]) -> Verb:
     """From now on every invocation has another definition of the workflow."""
 
     def change(world: World, engine: FluxEngine, id: str) -> object:
-        world.deployed = build(world).build()
+        world.deployed = build
         return None
 
     return change

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
 
-from flux_cli.apps import load_engine, workflow_name
+from flux_cli.apps import opened, workflow_name
 from flux_cli.exits import INTERRUPTED, SOME_FAILED, UNUSABLE, USAGE, CommandFailed
 from flux_cli.lines import STANDARD_INPUT, Inputs
+from flux_cli.operation import note_memory
+from flux_cli.options import App
 from flux_cli.outcomes import lines_told
+from flux_cli.output import drop_output, emit, note, written
 from flux_cli.progress import Bar, PlainLines, Watch
 from flux_cli.report import print_report
 from flux_cli.runner import Runner
-from flux_core import CorruptRecord, StorageUnavailable
+from flux_cli.targets import Target, command
+from flux_core import CorruptRecord, InstanceRef, StorageUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flux_cli.outcomes import Outcome
     from flux_core import FluxEngine
 
+_KEPT: Final = (
+    "the instances keep what they have recorded: make room, then look at them with flux list, or run the same command "
+    "again if it has an --id-field"
+)
 _SUFFIXES: Final = frozenset({".json", ".jsonl", ".ndjson"})
 
 
 def run(
-    app: Annotated[
-        str,
-        typer.Option(
-            metavar="MODULE:ATTRIBUTE",
-            help="A FluxEngine, or a function that returns one; shop.app:engine, for example.",
-        ),
-    ],
     words: Annotated[
         list[str] | None,
         typer.Argument(
@@ -71,6 +66,7 @@ def run(
         ),
     ] = 30.0,
     *,
+    app: App = None,
     progress: Annotated[bool, typer.Option(help="Show a progress bar on a terminal.")] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON line an instance as it settles, and a summary as the last.")
@@ -92,18 +88,22 @@ def run(
     """
     asked, source = _words(words or [], document)
     inputs = Inputs(source, document)
-    engine = load_engine(app)
-    workflow = workflow_name(engine, asked, app)
+    engine, spec = opened(app)
+    workflow = workflow_name(engine, asked, spec)
     _check_store(engine)
     out, err = Console(), Console(stderr=True)
-    if getattr(engine.storage, "ephemeral", False):
-        _note(err, "note: this engine keeps its instances in memory; they are gone when this command ends")
+    note_memory(engine)
     watch: Watch = Bar(err, inputs.total) if progress and err.is_terminal else PlainLines(err, inputs.total)
+
+    def say(verb: str, id: str | None = None, *rest: str) -> str:
+        if id is None:
+            return command(spec, verb)
+        return Target(engine, spec, InstanceRef(engine.tenant, workflow, id)).command(verb, *rest)
 
     def settled(outcome: Outcome) -> None:
         watch.settled(outcome)
         if as_json:
-            _emit(outcome.as_json(workflow))
+            emit(outcome.as_json(workflow))
 
     runner = Runner(engine, workflow, id_field=id_field, concurrency=concurrency, patience=patience, settled=settled)
     try:
@@ -112,15 +112,15 @@ def run(
     except KeyboardInterrupt:
         _interrupted(runner, err, id_field)
     except BrokenPipeError:
-        _drop_output()  # whoever read it has gone
+        drop_output()  # whoever read it has gone
         raise typer.Exit(SOME_FAILED) from None
     except StorageUnavailable as error:
         raise CommandFailed(f"{error} {_done(runner)}; then run the same command again", UNUSABLE) from error
     if as_json:
-        _emit(summary.as_json(summary.exit_code))
+        emit(summary.as_json(summary.exit_code))
     else:
-        with _written():
-            print_report(out, summary, workflow, inputs.name, same_ids=id_field is not None)
+        with written(_KEPT):
+            print_report(out, summary, workflow, inputs.name, say, same_ids=id_field is not None)
     raise typer.Exit(summary.exit_code)
 
 
@@ -151,34 +151,6 @@ def _check_store(engine: FluxEngine) -> None:
         raise CommandFailed(f"the app's store cannot be used: {error}", UNUSABLE) from error
 
 
-def _emit(line: dict[str, object]) -> None:
-    with _written():
-        sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
-
-
-@contextmanager
-def _written() -> Iterator[None]:
-    """What is written within either gets out, or ends the command with a sentence."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _drop_output()
-        raise CommandFailed(
-            f"the results cannot be written to standard output: {error.strerror}; the instances keep what they have "
-            f"recorded: make room, then look at them with engine.list, or run the same command again if it has an "
-            f"--id-field",
-            UNUSABLE,
-        ) from error
-
-
-def _drop_output() -> None:
-    """Python would complain at exit when it flushes what is left."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _done(runner: Runner) -> str:
     done = len(runner.summary.outcomes)
     return f"{lines_told(done)} {'is' if done == 1 else 'are'} done"
@@ -196,9 +168,5 @@ def _interrupted(runner: Runner, err: Console, id_field: str | None) -> NoReturn
         if left
         else "none was under way"
     )
-    _note(err, f"interrupted: {_done(runner)}, {under_way}; {again}")
+    note(err, f"interrupted: {_done(runner)}, {under_way}; {again}")
     raise typer.Exit(INTERRUPTED)
-
-
-def _note(err: Console, text: str) -> None:
-    err.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,125 @@
+"""An instance as JSON, and JSON as an argument. Scripts read it: fields may be added, none renamed.
+
+Values that JSON has no form for are written as the store writes them: `{"$decimal": "1.10"}`. What the engine redacts
+is not shown here either.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flux_cli.exits import USAGE, CommandFailed
+from flux_cli.lines import STANDARD_INPUT, parsed
+from flux_cli.moments import iso
+from flux_cli.remedies import remedies
+from flux_cli.standing import key_of
+
+if TYPE_CHECKING:
+    from flux_cli.inspection import Inspection
+    from flux_core import ErrorInfo, InstanceSummary, StepExecution
+
+
+def json_argument(option: str, given: str | None) -> object:
+    """The value of an option that takes JSON, `@file`, or `-` for standard input; None if it was not given."""
+    if given is None:
+        return None
+    if given == STANDARD_INPUT:
+        raw = sys.stdin.buffer.read()
+    elif given.startswith("@"):
+        try:
+            raw = Path(given[1:]).read_bytes()
+        except OSError as error:
+            raise CommandFailed(
+                f"{option}: {given[1:]!r} cannot be read: {error.strerror}; give a file, JSON, or - for standard input",
+                USAGE,
+            ) from error
+    else:
+        raw = given.encode(errors="surrogateescape")
+    line = parsed(1, raw)
+    if line.problem is not None:
+        word = given.isprintable() and given not in {"", STANDARD_INPUT} and given[0] not in '@{["'
+        hint = f"; a text is written {option} '\"{given}\"'" if word else ""
+        raise CommandFailed(f"{option} is {line.problem}{hint}", USAGE)
+    return line.value
+
+
+def listed(item: InstanceSummary) -> dict[str, object]:
+    """An entry of a list."""
+    return {
+        "workflow": item.workflow,
+        "id": item.id,
+        "status": item.status,
+        "created_at": iso(item.created_at),
+        "updated_at": iso(item.updated_at),
+        "due": iso(item.due),
+    }
+
+
+def brief(seen: Inspection) -> dict[str, object]:
+    """How an instance stands after a verb, and what can be done next."""
+    state = seen.state
+    error = state.error or state.failure
+    return {
+        "workflow": state.name,
+        "id": state.id,
+        "status": state.status,
+        "since": iso(seen.since),
+        "due": iso(seen.due),
+        "error": None if error is None else _error(error),
+        "waiting_for": [name for wait in state.waits.values() for name in wait.signals],
+        "next": [remedy._asdict() for remedy in remedies(seen)],
+    }
+
+
+def whole(seen: Inspection) -> dict[str, object]:
+    """Everything that is known of an instance."""
+    state = seen.state
+    return brief(seen) | {
+        "tenant": state.tenant,
+        "version": state.version,
+        "created_at": iso(state.created_at),
+        "updated_at": iso(state.updated_at),
+        "ended_at": iso(state.completed_at),
+        "owned_until": iso(state.lease_until) if state.owned else None,
+        "expires_at": iso(state.expires),
+        "deaths": state.deaths,
+        "records": state.seq + 1,
+        "waits": [
+            {"step": path, "signals": list(wait.signals), "until": iso(wait.due)} for path, wait in state.waits.items()
+        ],
+        "input": seen.input,
+        "data": seen.data,
+        "steps": [
+            _step(step) | {"output": seen.shown(step.output)} | {"idempotency_key": key_of(state, step.path)}
+            for step in seen.steps()
+        ],
+        "audit": [
+            {"at": iso(one.at), "verb": one.verb, "step": one.step, "who": one.who, "why": one.why}
+            for one in seen.audit()
+        ],
+        "mail": [
+            {"name": letter.mail.name, "at": iso(letter.mail.at), "payload": seen.shown(letter.payload)}
+            for letter in seen.letters()
+        ],
+    }
+
+
+def _error(error: ErrorInfo) -> dict[str, object]:
+    return {"type": error.type, "message": error.message, "step": error.step}
+
+
+def _step(step: StepExecution) -> dict[str, object]:
+    return {
+        "name": step.name,
+        "path": step.path,
+        "status": step.status,
+        "attempts": step.attempt,
+        "undo_attempts": step.undo_attempt,
+        "started_at": iso(step.started_ms),
+        "ended_at": iso(step.ended_ms),
+        "compensated_at": iso(step.compensated_ms),
+        "seconds": step.duration,
+        "error": step.error,
+    }
