@@ -12,6 +12,7 @@ from flux_cli.standing import overdue
 from flux_cli.targets import command
 from flux_core import Refused
 from flux_core import state as s
+from flux_core.context import history
 from flux_core.events import DefinitionChanged, RetryRequested, StepResolved
 from flux_core.machine import check_verb, decide, failed_step, fold, timer
 from flux_core.machine.verbs import NO_OP
@@ -83,9 +84,9 @@ class _Ways:
 
     def _unsettled(self) -> Iterator[Remedy]:
         """Compensations that have failed, for good or for all that is known."""
-        for name in self._state.names:
-            step = self._state.steps.get(name)
-            if step is not None and step.status == s.COMPENSATION_FAILED:
+        for step in history(self._state):
+            name = step.path
+            if step.status == s.COMPENSATION_FAILED:
                 if self._may("complete_step", name):
                     yield Remedy(self._say("complete", name), f"put on record that {name} was undone by hand")
                 if self._may("skip_step", name):
