@@ -103,6 +103,8 @@ class _Comparison:
         }
         self._now = {name: name if name in self._place else self._renamed.get(name) for name in old}
         """What each step is called now; None if it is gone."""
+        self._missing: set[str] = set()
+        """Steps that are gone and must not be."""
         self._problems: list[str] = []
         self._notes: list[str] = []
 
@@ -154,6 +156,7 @@ class _Comparison:
             f"{what}, but there is no such step any more: keep it, or give the one in its place aliases=[{path!r}]"
         )
         self._problems.append(problem)
+        self._missing.add(path)
         return False
 
     def _is_commit(self, path: str, what: str) -> None:
@@ -203,7 +206,7 @@ class _Comparison:
             if self._was(name, UNDOABLE) and self._undo_is_gone(name)
         ]
         for name, now in self._now.items():
-            if now is None:
+            if now is None and name not in self._missing:
                 step = state.steps.get(name)
                 done = step is not None and step.status in _DONE
                 more = "is done and gone: its output and data stay" if done else "is gone: it will not run"

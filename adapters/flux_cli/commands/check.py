@@ -108,7 +108,8 @@ def check(
                 if as_json:
                     emit(verdict.as_json())
                 workflow = verdict.ref.workflow if verdict.ref else ""
-                groups.setdefault((workflow, verdict.problems, verdict.notes), []).append(verdict.name)
+                notes_ = verdict.notes if verdict.possible else ()  # they tell how it goes on
+                groups.setdefault((workflow, verdict.problems, notes_), []).append(verdict.name)
     except BrokenPipeError:
         drop_output()  # whoever read it has gone
         raise typer.Exit(SOME_FAILED) from None
@@ -199,7 +200,7 @@ def _report(groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]
     ):
         verdict = Text("cannot", "red") if problems else Text("can go on", "green")
         said = Text(printable("\n".join(problems)))
-        said.append(("\n" if problems and notes_ else "") + printable("\n".join(notes_)), style="dim")
+        said.append(printable("\n".join(notes_)), style="dim")
         more = ", ..." if len(names) > _EXAMPLES else ""
         table.add_row(workflow, str(len(names)), verdict, said, ", ".join(names[:_EXAMPLES]) + more)
     out.print(table)
