@@ -53,6 +53,7 @@ class _Ways:
         self._log = seen.log
         self._adopted = False
         self._say = seen.target.command
+        self._kept = {letter.mail.name for letter in seen.letters()}
         self.hindrance: str | None = None
         """Why the first step that was asked about cannot be retried, completed or skipped."""
 
@@ -71,7 +72,8 @@ class _Ways:
             case s.FAILED | s.ROLLED_BACK:
                 path = failed_step(state)
                 if self._may("retry_step", path):
-                    yield Remedy(self._say("resume"), f"go on from {path}, once its trouble is mended")
+                    does = f"go on from {path}, once its trouble is mended{self._anew(path)}"
+                    yield Remedy(self._say("resume"), does)
                 yield from self._again(path)
         yield from self._tick()
         yield from self._stop()
@@ -95,7 +97,7 @@ class _Ways:
     def _wait(self) -> Iterator[Remedy]:
         for path, wait in self._state.waits.items():
             for signal in wait.signals:
-                if self._may("signal"):
+                if signal not in self._kept and self._may("signal"):
                     yield Remedy(self._say("signal", signal), f"send what {path} waits for; --payload gives it a value")
             if self._may("complete_step", path):
                 yield Remedy(self._say("complete", path), f"end {path} by hand; --output gives it a value")
@@ -127,12 +129,24 @@ class _Ways:
             yield from self._again(path)
 
     def _again(self, path: str) -> Iterator[Remedy]:
+        anew = self._anew(path)
         if self._may("retry_step", path):
-            yield Remedy(self._say("retry", path), f"run {path} and the later steps; --data changes the data first")
+            does = f"run {path} and the later steps; --data changes the data first{anew}"
+            yield Remedy(self._say("retry", path), does)
         if self._may("complete_step", path):
-            yield Remedy(self._say("complete", path), f"go on as if {path} had succeeded; --output gives its result")
+            does = f"go on as if {path} had succeeded; --output gives its result{anew}"
+            yield Remedy(self._say("complete", path), does)
         if self._may("skip_step", path):
-            yield Remedy(self._say("skip", path), f"go on without {path}")
+            yield Remedy(self._say("skip", path), f"go on without {path}{anew}")
+
+    def _anew(self, path: str) -> str:
+        """Where a repair of `path` really begins: effects that were undone have to be made again before it."""
+        for name, step in self._state.steps.items():  # in the order in which they ran
+            if name == path:
+                break
+            if step.status == s.COMPENSATED:
+                return f" (it starts over at {name}, because that was undone)"
+        return ""
 
     def _tick(self) -> Iterator[Remedy]:
         state = self._state
