@@ -237,16 +237,17 @@ class _Comparison:
                 )
             else:
                 last, last_name = place[now], now
-        begun, waiting = last, ""
-        if cursor < len(paths) and paths[cursor] in state.waits:  # it has begun: what is new before it is too late
-            now = self._now(paths[cursor])
+        begun, since = last, ""
+        at = paths[cursor] if cursor < len(paths) else ""
+        if at in state.waits or at in state.frames:  # it has begun: what is new before it comes too late
+            now = self._now(at)
             if now is not None and place[now] > last:
-                begun, waiting = place[now], now
+                begun, since = place[now], f"{now!r}, which {'waits' if at in state.waits else 'has begun'}"
         for path in paths[cursor:]:
             now = self._now(path)
             step = state.steps.get(path)
             if now is not None and place[now] < begun and (step is None or step.status not in _DONE):
-                which = f"{last_name!r}, which is done" if place[now] < last else f"{waiting!r}, which waits"
+                which = f"{last_name!r}, which is done" if place[now] < last else since
                 problem = f"step {now!r} is still to come, but the definition has it before {which}: put it behind"
                 self._problems.append(problem)
         there = {self._now(path) for path in paths}
