@@ -1,7 +1,7 @@
 """Flux: durable workflows on any cloud's functions, with state in your own store and no server."""
 
 from flux_core.audit import AuditEntry
-from flux_core.builder import WorkflowBuilder, compensation, create_workflow
+from flux_core.builder import FlowBuilder, WorkflowBuilder, compensation, create_workflow, flow
 from flux_core.context import Context
 from flux_core.data import Data
 from flux_core.directives import FAIL, NOT_DONE, UNKNOWN, Done, sleep, sleep_until, verify, wait, wait_any
@@ -17,6 +17,7 @@ from flux_core.errors import (
     InputMutated,
     InvocationError,
     LeaseLost,
+    LoopLimit,
     NonRetryable,
     NotFound,
     Refused,
@@ -69,6 +70,7 @@ __all__ = [
     "Done",
     "Entropy",
     "ErrorInfo",
+    "FlowBuilder",
     "FluxConsoleLogger",
     "FluxEngine",
     "FluxError",
@@ -85,6 +87,7 @@ __all__ = [
     "JsonFileTraceSink",
     "LeaseLost",
     "Logger",
+    "LoopLimit",
     "Mail",
     "MemoryStorage",
     "NonRetryable",
@@ -115,6 +118,7 @@ __all__ = [
     "WorkflowStorage",
     "compensation",
     "create_workflow",
+    "flow",
     "register_type",
     "sleep",
     "sleep_until",

@@ -10,7 +10,7 @@ from flux_core.errors import CorruptRecord
 from flux_core.jsontext import parse
 from flux_core.jsontext import write as _json
 from flux_core.records import SCHEMA, START, TYPES, Record
-from flux_core.state import ErrorInfo, Kept, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
+from flux_core.state import ErrorInfo, Frame, Kept, Lane, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
 from flux_core.values import decode_tree, encode
 
 TYPE_CHECKING = False
@@ -137,6 +137,7 @@ def encode_state(state: WorkflowState) -> bytes:
         "failure": None if state.failure is None else state.failure.to_tree(),
         "error": None if state.error is None else state.error.to_tree(),
         **{name: list(getattr(state, name)) for name in _KEYS},
+        **_nested(state),
     }
     parts = (
         _json(plain)[:-1],
@@ -147,6 +148,17 @@ def encode_state(state: WorkflowState) -> bytes:
         f'"kept":{_field("kept", kept)}}}',
     )
     return ",".join(parts).encode("utf-8", "surrogatepass")
+
+
+def _nested(state: WorkflowState) -> dict[str, object]:
+    """What there is only in branches and loops."""
+    fields: dict[str, dict[str, object]] = {
+        "frames": {path: frame.to_tree() for path, frame in state.frames.items()},
+        "lanes": {path: lane.to_tree() for path, lane in state.lanes.items()},
+        "decisions": {path: step.decision for path, step in state.steps.items() if step.decision is not None},
+        "letters": {path: step.letter for path, step in state.steps.items() if step.letter},
+    }
+    return {name: values for name, values in fields.items() if values}
 
 
 _PLAIN = (
@@ -224,6 +236,12 @@ def _state(tree: dict[str, Any], ref: InstanceRef, seq: int) -> WorkflowState:
             setattr(step, name, value)
         step.waiting_for = tuple(signals)
         step.output = decode_tree(output)
+    state.frames = {path: Frame(*fields) for path, fields in tree.get("frames", {}).items()}
+    state.lanes = {path: Lane(*fields) for path, fields in tree.get("lanes", {}).items()}
+    for path, decision in tree.get("decisions", {}).items():
+        state.steps[path].decision = decision
+    for path, letter in tree.get("letters", {}).items():
+        state.steps[path].letter = letter
     return state
 
 
@@ -231,7 +249,7 @@ def _tree(raw: bytes, ref: InstanceRef, where: str) -> dict[str, Any]:
     try:
         tree: dict[str, Any] = parse(raw.decode("utf-8", "surrogatepass"))
         version = tree["v"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise corrupt(ref, where, f"it is not JSON of the kit ({error})") from error
     if version != SCHEMA:
         message = (

@@ -11,10 +11,11 @@ from _thread import allocate_lock
 from flux_core.data import Data
 from flux_core.errors import DefinitionError, StepTimeout
 from flux_core.keys import idempotency_key
+from flux_core.paths import iteration_of, lane_of, owner_of, renamed, root_of
 from flux_core.secret import Secret
 from flux_core.state import COMPENSATED, COMPENSATING, COMPENSATION_FAILED, COMPLETED, RUNNING, StepExecution
 from flux_core.values import copied
-from flux_core.workflow import UNDO
+from flux_core.workflow import UNDO, WHILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,16 +61,33 @@ _SUCCEEDED = frozenset({COMPLETED, COMPENSATING, COMPENSATED, COMPENSATION_FAILE
 
 
 class Results:
-    """`ctx.results["charge"]`: the outputs of steps that succeeded. A skipped step is absent. Read-only."""
+    """`ctx.results["charge"]`: the outputs of steps that succeeded. A skipped step is absent. Read-only.
 
-    __slots__ = ("_steps",)
+    In a branch or loop a name means the step nearest to the one that asks: of its own body, then of those around it.
+    """
 
-    def __init__(self, steps: dict[str, StepExecution]) -> None:
+    __slots__ = ("_lane", "_steps")
+
+    def __init__(self, steps: dict[str, StepExecution], lane: str = "") -> None:
         self._steps = steps
+        self._lane = lane
+        """The lane of the step that asks."""
+
+    def _find(self, path: object) -> StepExecution | None:
+        if not isinstance(path, str):
+            return None
+        lane = self._lane
+        while lane:
+            step = self._steps.get(f"{lane}.{path}")
+            if step is not None and step.status in _SUCCEEDED:
+                return step
+            lane = lane_of(owner_of(lane))
+        step = self._steps.get(path)
+        return step if step is not None and step.status in _SUCCEEDED else None
 
     def __getitem__(self, path: str) -> Any:
-        step = self._steps.get(path)
-        if step is None or step.status not in _SUCCEEDED:
+        step = self._find(path)
+        if step is None:
             there = ", ".join(self) or "none yet"
             message = f"{path} (no step of that name has an output; those that have: {there})"
             raise KeyError(message)
@@ -83,8 +101,7 @@ class Results:
             return default
 
     def __contains__(self, path: object) -> bool:
-        step = self._steps.get(path) if isinstance(path, str) else None
-        return step is not None and step.status in _SUCCEEDED
+        return self._find(path) is not None
 
     def __iter__(self) -> Iterator[str]:
         return (path for path, step in self._steps.items() if step.status in _SUCCEEDED)
@@ -182,13 +199,40 @@ class Context:
 
     @property
     def results(self) -> Results:
-        """The outputs of completed steps, by name."""
-        return Results(self._live().state.steps)
+        """The outputs of completed steps, by name, or by path (`poll[17].fetch`)."""
+        around, step = self._live(), self._step
+        if step is None:
+            return Results(around.state.steps)
+        lane = lane_of(step.path) if "." in step.path else ""
+        if step.kind == WHILE and (frame := around.state.frames.get(step.path)) is not None:
+            lane = f"{step.path}[{frame.number}]"  # a condition looks at what the last iteration brought
+        return Results(around.state.steps, lane)
 
     @property
     def step(self) -> str | None:
         """The name of the step; None in the hooks of the workflow."""
         return None if self._step is None else self._step.name
+
+    @property
+    def path(self) -> str | None:
+        """Where the step is: its name, in branches and loops `poll[17].fetch`; None in the hooks of the workflow."""
+        return None if self._step is None else self._step.path
+
+    @property
+    def iteration(self) -> int:
+        """The 0-based iteration of the innermost loop that the step is in; `AttributeError` outside of loops.
+
+        In the condition of a `.while_` it is that of the iteration to come.
+        """
+        around, step = self._live(), self._step
+        if step is not None and step.kind == WHILE:
+            frame = around.state.frames.get(step.path)
+            return 0 if frame is None else frame.number + 1
+        number = None if step is None else iteration_of(step.path)
+        if number is None:
+            message = f"{self.path!r} is in no loop, so it has no iteration"
+            raise AttributeError(message)
+        return number
 
     @property
     def status(self) -> str:
@@ -197,17 +241,16 @@ class Context:
 
     @property
     def current_step(self) -> int:
-        """The step's 0-based place in the definition."""
+        """The step's 0-based place in the definition; of a nested step, that of the branch or loop it is in."""
         return self._live().state.cursor if self._step is None else self._step.index
 
     @property
     def history(self) -> list[StepExecution]:
-        """What became of every step so far, in definition order."""
-        entries = history(self._live().state)
-        if self._step is not None and not self._undo:
-            own = entries[self._step.index] = _shown_running(entries[self._step.index], self.attempt)
-            own.status = RUNNING
-        return entries
+        """What became of every step so far, in definition order; nested ones follow their branch or loop."""
+        state, step = self._live().state, self._step
+        if step is None or self._undo:
+            return history(state)
+        return history(state, _shown_running(state.steps.get(step.path), step.path, self.attempt))
 
     @property
     def idempotency_key(self) -> str:
@@ -218,7 +261,8 @@ class Context:
             raise AttributeError(message)
         ref, path = around.ref, self._step.path
         k = around.state.discarded.get(path, 0)
-        path = around.state.origins.get(path, path)  # a renamed step keeps its key
+        if around.state.origins:
+            path = renamed(path, around.state.origins)  # a renamed step keeps its key
         return idempotency_key(ref.tenant, ref.workflow, ref.id, path + UNDO if self._undo else path, k)
 
     def patch(self, name: str) -> bool:
@@ -294,14 +338,27 @@ class HookContext(Context):
         self._data = value
 
 
-def history(state: WorkflowState) -> list[StepExecution]:
-    """One entry a step in definition order; those that never ran are pending."""
-    steps = state.steps
-    return [steps.get(name) or StepExecution(name) for name in state.names]
+def history(state: WorkflowState, shown: StepExecution | None = None) -> list[StepExecution]:
+    """One entry a step in definition order; those that never ran are pending. `shown` takes the place of its own.
+
+    Nested steps, if they have run, follow the top-level branch or loop that they are in, in the order they began.
+    """
+    steps = state.steps if shown is None else {**state.steps, shown.path: shown}
+    inside: dict[str, list[StepExecution]] = {}
+    for path, step in steps.items():
+        if step.nested:
+            inside.setdefault(root_of(path), []).append(step)
+    top = [steps.get(name) or StepExecution(name) for name in state.names]
+    if not inside:
+        return top
+    return [entry for step in top for entry in (step, *inside.get(step.path, ()))]
 
 
-def _shown_running(entry: StepExecution, attempt: int) -> StepExecution:
-    shown = StepExecution(entry.path)
+def _shown_running(entry: StepExecution | None, path: str, attempt: int) -> StepExecution:
+    shown = StepExecution(path)
     shown.attempt = attempt
-    shown.started_ms = entry.started_ms
+    shown.status = RUNNING
+    if entry is not None:
+        shown.started_ms = entry.started_ms
+        shown.decision = entry.decision
     return shown

@@ -708,4 +708,4 @@ def _step_name(definition: WorkflowDefinition, step: str | int | None) -> str | 
             message = f"workflow {definition.name!r} has no step number {step}; it has 0 to {len(definition.steps) - 1}"
             raise UnknownStep(message)
         return definition.steps[step].name
-    return None if step is None else definition.step(step).name
+    return None if step is None else definition.step(step).path

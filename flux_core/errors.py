@@ -81,6 +81,10 @@ class WaitTimeout(NonRetryable):
     """No signal came in time."""
 
 
+class LoopLimit(NonRetryable):
+    """The condition of a `.while_` still held after `max_iterations`."""
+
+
 class Unserialisable(NonRetryable):
     """A step produced a value that the store cannot keep; the message names the key and the path."""
 

@@ -106,6 +106,19 @@ class StepSkipped:
         self.run_ms = run_ms
 
 
+class Decided:
+    """A branch's condition or selector, or a loop's condition or number, has answered."""
+
+    __slots__ = ("attempt", "choice", "path", "run_ms")
+
+    def __init__(self, path: str, attempt: int, run_ms: float, choice: str | int) -> None:
+        self.path = path
+        self.attempt = attempt
+        self.run_ms = run_ms
+        self.choice = choice
+        """The case (`then`, `else`), the number of iterations, or whether there is another one."""
+
+
 class ConditionHeld:
     """A commit's condition held: its intent may be written."""
 
@@ -304,6 +317,7 @@ Event = (
     | StepSucceeded
     | StepFailed
     | StepSkipped
+    | Decided
     | ConditionHeld
     | Probed
     | BackedOff

@@ -20,6 +20,7 @@ from flux_core.errors import FluxError, InputInvalid, LeaseLost
 from flux_core.events import (
     ADVANCED,
     BackedOff,
+    Decided,
     InputRejected,
     Interrupted,
     MailRead,
@@ -239,7 +240,7 @@ class _Run:
         """PROTOCOL rule 15: whether enough is left of the invocation."""
         step = action.step
         timeout = step.time_limit(undo=action.undo)
-        observed = self._observed.get(step.path, 0.0)
+        observed = self._observed.get(step.declared, 0.0)
         effect = step.commit or action.undo
         return may_start(timeout, observed, end.remaining(), end.margin, commit=effect, first=self._first)
 
@@ -278,9 +279,9 @@ class _Run:
     def _outcome(self, attempts: Attempts, action: RunStep | EvaluateCondition | Probe) -> Event:
         if isinstance(action, RunStep):
             event = attempts.run(action)
-            if self._end is not None and isinstance(event, (StepSucceeded, StepFailed)):
-                seconds = event.run_ms / 1000
-                self._observed[event.path] = max(seconds, self._observed.get(event.path, 0.0))
+            if self._end is not None and isinstance(event, (StepSucceeded, StepFailed, Decided)):
+                seconds, declared = event.run_ms / 1000, action.step.declared
+                self._observed[declared] = max(seconds, self._observed.get(declared, 0.0))
             return event
         return attempts.evaluate(action) if isinstance(action, EvaluateCondition) else attempts.probe(action)
 

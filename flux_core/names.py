@@ -30,12 +30,12 @@ def check_workflow_name(name: object) -> str:
     raise DefinitionError(message)
 
 
-def check_step_name(workflow: str, name: object) -> str:
+def check_step_name(where: str, name: object) -> str:
     """`name`, or `DefinitionError`. Step names also exclude the dot, which joins paths."""
     if isinstance(name, str) and _allowed(name, _STEP):
         return name
     message = (
-        f"workflow {workflow!r}: the step name {name!r} is not allowed: use 1 to 128 of A-Z a-z 0-9 _ : - "
+        f"{where}: the step name {name!r} is not allowed: use 1 to 128 of A-Z a-z 0-9 _ : - "
         f"(no dot: it joins the names of nested steps; not '__x__')"
     )
     raise DefinitionError(message)

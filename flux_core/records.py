@@ -13,6 +13,8 @@ step        `p` path, `a` attempt, `ms` duration, `o` output, `set`/`del` data d
             the handler returned a directive, with `c` if it was a commit's, whose effect is made; `e` error if the
             attempts have ended, with `rb` if there is something to undo; `h` if kept by a retry
 skipped     `p`, `ms`, `h` if kept by a retry
+decide      `p` of a branch or loop, `a`, `ms`, `k` its letter, `c` what was decided; `names` and `kinds` of the body
+            that is entered, absent if none is
 intent      `p`, `a`, `undo` for a compensation, `u` if an earlier attempt's outcome is unknown
 comp        `p`, `a`, `ms`, `set`/`del`; `e` if the compensation failed
 retry_wait  `p`, `a`, `e`, `due`, `undo`, `u`: an attempt failed, the next is due then
@@ -25,16 +27,17 @@ end         `s` status
 stuck       `why`, `p`, `d` detail
 blocked     `why`, `d` detail
 adopt       `ver`, `fp`, `names`, `kinds` of the definition that the instance goes on with; `was` {old: new name},
-            `pass` new steps that are skipped
+            `pass` new steps that are skipped, `lanes` {path: [names, kinds]} of the open bodies, `gone` nested paths
 cancelreq   `why`, `by`
 pause       `why`, `by`
 unpause     `why`, `by`
-retry       `p` target, `reset` paths, `data`, `kept`, `force`, `by`, `why`
-resolve     `p`, `h` how, `o` output, `by`, `why`; with `reset`, `data`, `kept` if it opens an ended instance
+retry       `p` target, `reset` paths, `data`, `kept`, `force`, `by`, `why`; `frames` and `lanes` that it starts in
+resolve     `p`, `h` how, `o` output, `by`, `why`; with `reset`, `data`, `kept`, `frames`, `lanes` if it opens an ended
+            instance
 =========== ========================================================================================
 
 `o`, `in`, `set`, `data`, `kept` and the default in `w` hold users' values (tagged in the stored form, see `values`).
-The types `decide`, `child` and `snapref` of PROTOCOL are not written by this version, nor is `patch`: the markers are
+The types `child` and `snapref` of PROTOCOL are not written by this version, nor is `patch`: the markers are
 in `start`.
 """
 
@@ -52,6 +55,7 @@ CLAIM: Final = "claim"
 RENEW: Final = "renew"
 STEP: Final = "step"
 SKIPPED: Final = "skipped"
+DECIDE: Final = "decide"
 INTENT: Final = "intent"
 COMP: Final = "comp"
 RETRY_WAIT: Final = "retry_wait"
@@ -71,8 +75,8 @@ RESOLVE: Final = "resolve"
 
 TYPES: Final = frozenset(
     {
-        START, CLAIM, RENEW, STEP, SKIPPED, INTENT, COMP, RETRY_WAIT, RECV, TIMEOUT, SUSP, YIELD, END, STUCK, BLOCKED,
-        ADOPT, CANCELREQ, PAUSE, UNPAUSE, RETRY, RESOLVE,
+        START, CLAIM, RENEW, STEP, SKIPPED, DECIDE, INTENT, COMP, RETRY_WAIT, RECV, TIMEOUT, SUSP, YIELD, END, STUCK,
+        BLOCKED, ADOPT, CANCELREQ, PAUSE, UNPAUSE, RETRY, RESOLVE,
     }
 )  # fmt: skip
 """What this version writes and reads."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
     from typing import Any, Final
 
@@ -96,9 +97,11 @@ class StepExecution:
     __slots__ = (
         "attempt",
         "compensated_ms",
+        "decision",
         "ended_ms",
         "error",
-        "name",
+        "letter",
+        "nested",
         "output",
         "path",
         "run_ms",
@@ -110,7 +113,8 @@ class StepExecution:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.name = path
+        """Its name, and in branches and loops where it is: `poll[17].fetch`."""
+        self.nested = type(path) is str and "." in path  # a damaged record may say anything
         self.status = PENDING
         self.attempt = 0
         self.undo_attempt = 0
@@ -121,6 +125,15 @@ class StepExecution:
         self.compensated_ms: int | None = None
         self.run_ms: float | None = None
         self.waiting_for: tuple[str, ...] = ()
+        self.decision: str | int | bool | None = None
+        """What a branch or loop last decided: the case, the number of iterations, or whether there is another one."""
+        self.letter = ""
+        """The letter (`workflow` lists them) of a nested commit, or step that can be undone: its lane may be gone."""
+
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        return self.path.rpartition(".")[2]
 
     @property
     def retries(self) -> int:
@@ -161,6 +174,52 @@ class OpenWait:
         self.due = due
         self.default = default
         """`[value]`: the output if the time passes; None: the step fails then."""
+
+
+class Frame:
+    """A branch or loop that was entered and has not ended."""
+
+    __slots__ = ("choice", "kind", "last", "number", "open")
+
+    def __init__(
+        self,
+        kind: str,
+        choice: str | int,
+        number: int = 0,
+        last: str | None = None,
+        open: Iterable[str] = (),
+    ) -> None:
+        self.kind = kind
+        """Its letter, as `workflow` has them."""
+        self.choice = choice
+        """The case, the number of iterations of a loop, True for a while."""
+        self.number = number
+        """The iteration it is in; of a while that is about to decide, the one before."""
+        self.last = last
+        """The path of the last step of the last lane that has ended."""
+        self.open = list(open)
+        """The paths of its open lanes."""
+
+    def to_tree(self) -> list[Any]:
+        """As records and snapshots keep it."""
+        return [self.kind, self.choice, self.number, self.last, list(self.open)]
+
+
+class Lane:
+    """An open body of a branch or loop: its steps, and which of them comes next."""
+
+    __slots__ = ("cursor", "kinds", "names", "owner")
+
+    def __init__(self, owner: str, names: list[str], kinds: str, cursor: int = 0) -> None:
+        self.owner = owner
+        """The path of the branch or loop."""
+        self.names = names
+        self.kinds = kinds
+        self.cursor = cursor
+
+    def to_tree(self) -> list[Any]:
+        """As records and snapshots keep it."""
+        return [self.owner, self.names, self.kinds, self.cursor]
 
 
 class OpenIntent:
@@ -206,6 +265,7 @@ class WorkflowState:
         "expires",
         "failure",
         "fingerprint",
+        "frames",
         "generation",
         "id",
         "input",
@@ -213,6 +273,7 @@ class WorkflowState:
         "intents",
         "kept",
         "kinds",
+        "lanes",
         "lease",
         "lease_until",
         "name",
@@ -245,7 +306,7 @@ class WorkflowState:
         self.kinds = ""
         """A letter for each of `names`, as `workflow` has them."""
         self.origins: dict[str, str] = {}
-        """Steps that were renamed: path -> the one that their idempotency key is made of."""
+        """Steps that were renamed: declared path -> the one that their idempotency key is made of (see `paths`)."""
         self.patches: list[str] = []
         """The `patches` that the definition had when the instance started."""
         self.input: object = None
@@ -273,6 +334,10 @@ class WorkflowState:
         self.steps: dict[str, StepExecution] = {}
         self.cursor = 0
         """The index of the first top-level step that is neither completed nor skipped."""
+        self.frames: dict[str, Frame] = {}
+        """Branches and loops that were entered and have not ended, by path, the outer before the inner."""
+        self.lanes: dict[str, Lane] = {}
+        """Their open bodies, by path: `check.then`, `poll[17]`."""
         self.completed: dict[str, None] = {}
         """Steps whose effects stand and may have to be undone, in order of completion."""
         self.waits: dict[str, OpenWait] = {}

@@ -17,7 +17,7 @@ from flux_core.errors import (
     Unknown,
     Unserialisable,
 )
-from flux_core.events import ConditionHeld, Probed, StepFailed, StepSkipped, StepSucceeded
+from flux_core.events import ConditionHeld, Decided, Probed, StepFailed, StepSkipped, StepSucceeded
 from flux_core.limits import call_within
 from flux_core.state import ErrorInfo
 from flux_core.values import encode
@@ -84,8 +84,8 @@ class Attempts:
             # What a validating callable made of it cannot be compared, so nobody can tell whether it was changed.
             self._seen = None
 
-    def run(self, action: RunStep) -> StepSucceeded | StepFailed | StepSkipped:
-        """One attempt of a step or, with `undo`, of its compensation."""
+    def run(self, action: RunStep) -> StepSucceeded | StepFailed | StepSkipped | Decided:
+        """One attempt of a step, of a decision or, with `undo`, of a compensation."""
         step, undo = action.step, action.undo
         ctx = self._context(step, action.attempt, undo=undo)
         handler: Any = step.handler
@@ -111,6 +111,8 @@ class Attempts:
                     ctx.ends, limit = ends, max(ends - monotonic(), _SHORTEST)
             value = call_within(handler, ctx, limit)
             run_ms = int((monotonic() - begun) * 1_000_000) / 1000  # whole microseconds; round() takes thrice the time
+            if step.bodies is not None:
+                return self._decided(step, action.attempt, run_ms, value, ctx)
             output = output_text = directive = None
             if value is not None:
                 if isinstance(value, Directive):
@@ -146,6 +148,17 @@ class Attempts:
         except Exception as error:  # noqa: BLE001 -- raising is a step failure
             return self._failure(action, self._since(begun), error, ctx, effect=False)
         return ConditionHeld(step.path, action.attempt) if holds else StepSkipped(step.path, self._since(begun))
+
+    def _decided(self, step: StepDefinition, attempt: int, run_ms: float, answer: object, ctx: Context) -> Decided:
+        """A decision may look at everything and change nothing."""
+        from flux_core.choice import choice_of
+
+        choice = choice_of(step, answer)
+        if ctx.written:
+            self.tracker.restore()
+        if ctx.touched_input:
+            self._check_input(step)
+        return Decided(step.path, attempt, run_ms, choice)
 
     def _holds(self, step: StepDefinition, ctx: Context, limit: float | None) -> bool:
         """Ask the step's condition. It may look at everything and change nothing."""
@@ -218,7 +231,7 @@ class Attempts:
 
     def _tell_start(self, step: StepDefinition) -> None:
         self._started = step.path
-        if self._watched is not None:
+        if self._watched is not None and step.path not in self._around.state.frames:  # a while decides many times
             self._telemetry.step_started(self._watched, step)
 
     def _limit(self, timeout: float | None) -> float | None:

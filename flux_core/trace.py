@@ -12,6 +12,7 @@ from flux_core import records as r
 from flux_core import state as s
 from flux_core.context import HookContext, Surroundings
 from flux_core.errors import DefinitionError
+from flux_core.paths import around
 from flux_core.values import copied
 
 TYPE_CHECKING = False
@@ -154,6 +155,8 @@ class Telemetry:
         if step is not None:
             event["step_name"] = step.name
             event["step_index"] = step.index
+            if step.path != step.name:
+                event["step_path"] = step.path
             event["commit"] = step.commit
             event["max_retries"] = step.retries
         event.update(self.redaction.fields(fields))
@@ -235,6 +238,7 @@ def _claimed(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
 
 def _step(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     if "h" in body:
+        _ended_around(t, w, body["p"])
         return
     step = w.workflow.by_path[body["p"]]
     entry = w.state.steps[step.path]
@@ -248,6 +252,27 @@ def _step(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     else:
         t.emit("step:complete", w.ref, step, status=s.COMPLETED, retries=entry.retries, duration=seconds)
         t.call("step_complete", w, step, entry.output)
+        _ended_around(t, w, step.path)
+
+
+def _decided(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    if w.state.steps[body["p"]].status == s.COMPLETED:
+        _ended(t, w, body["p"])
+        _ended_around(t, w, body["p"])
+
+
+def _ended_around(t: Telemetry, w: Watched, path: str) -> None:
+    """The branches and loops that have ended with the last of their steps, from the inside out."""
+    for outer in around(path) if "." in path else ():
+        if w.state.steps[outer].status != s.COMPLETED:
+            return
+        _ended(t, w, outer)
+
+
+def _ended(t: Telemetry, w: Watched, path: str) -> None:
+    step, entry = w.workflow.by_path[path], w.state.steps[path]
+    t.emit("step:complete", w.ref, step, status=s.COMPLETED, retries=entry.retries, meta={"decision": entry.decision})
+    t.call("step_complete", w, step, entry.output)
 
 
 def _awaited(signals: list[str]) -> dict[str, object]:
@@ -264,6 +289,7 @@ def _skipped(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
         step = w.workflow.by_path[body["p"]]
         t.emit("step:skipped", w.ref, step, status=s.SKIPPED)
         t.call("step_complete", w, step, None)
+    _ended_around(t, w, body["p"])
 
 
 def _compensated(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
@@ -288,6 +314,7 @@ def _received(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     step = w.workflow.by_path[body["p"]]
     payload = {} if body.get("o") is None else {"input": copied(body["o"])}
     t.emit("signal:received", w.ref, step, status=s.SUSPENDED, meta={"signal": body["m"].partition("/")[0]}, **payload)
+    _ended_around(t, w, step.path)
 
 
 def _timed_out(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
@@ -303,13 +330,14 @@ def _timed_out(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     else:
         t.emit("step:complete", w.ref, step, status=s.COMPLETED)
         t.call("step_complete", w, step, w.state.steps[step.path].output)
+        _ended_around(t, w, step.path)
 
 
 def _yielded(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     t.emit("workflow:handover", w.ref, status=w.state.status)
 
 
-def _ended(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+def _finished(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     status, error = body["s"], w.state.error
     if status == s.COMPLETED:
         t.emit(
@@ -360,12 +388,13 @@ _TELL: dict[str, Callable[[Telemetry, Watched, dict[str, Any]], None]] = {
     r.CLAIM: _claimed,
     r.STEP: _step,
     r.SKIPPED: _skipped,
+    r.DECIDE: _decided,
     r.COMP: _compensated,
     r.RETRY_WAIT: _retry_wait,
     r.RECV: _received,
     r.TIMEOUT: _timed_out,
     r.YIELD: _yielded,
-    r.END: _ended,
+    r.END: _finished,
     r.STUCK: _stuck,
     r.BLOCKED: _blocked,
     r.ADOPT: _adopted,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from flux_core.errors import UnknownStep
+from flux_core.paths import declared
 from flux_core.retry import RetryPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, Final
 
     from flux_core.context import Context
@@ -20,9 +21,16 @@ STEP: Final = "step"
 COMMIT: Final = "commit"
 WAIT: Final = "wait"
 SLEEP: Final = "sleep"
+IF: Final = "if"
+SWITCH: Final = "switch"
+LOOP: Final = "loop"
+WHILE: Final = "while"
+THEN, ELSE, DEFAULT, BODY = "then", "else", "default", "body"
+"""Keys of `StepDefinition.bodies`, beside the names of cases. `body` is that of a loop, and in no path."""
 COMMITS: Final = "cC"
 UNDOABLE: Final = "SCWZ"
-"""Letters of `WorkflowDefinition.kinds`: `s` step, `c` commit, `w` wait, `z` sleep, upper case with a compensation."""
+"""Letters of `WorkflowDefinition.kinds`: `s` step, `c` commit, `w` wait, `z` sleep, upper case with a compensation; `i`
+if, `x` switch, `l` loop, `h` while."""
 UNDO: Final = "~undo"
 """The suffix of a compensation's path (PROTOCOL, Idempotency key)."""
 
@@ -66,18 +74,40 @@ class Compensation:
         self.retry = retry
 
 
+class Body:
+    """What a branch or a loop runs: nodes in order, their names unique."""
+
+    __slots__ = ("names", "nodes", "places")
+
+    def __init__(self, nodes: tuple[StepDefinition, ...]) -> None:
+        self.nodes = nodes
+        self.names = [node.name for node in nodes]
+        self.places = {name: place for place, name in enumerate(self.names)}
+
+    @property
+    def kinds(self) -> str:
+        """A letter a node."""
+        return "".join(letter(node) for node in self.nodes)
+
+
 class StepDefinition:
-    """One node of a definition. `path` names it within the instance; at the top level it is the name itself."""
+    """One node of a definition. `path` names it within the instance; at the top level it is the name itself.
+
+    A branch or a loop is a node with `bodies`, whose handler tells what to do: its condition, selector or number.
+    """
 
     __slots__ = (
         "aliases",
+        "bodies",
         "commit",
         "compensate",
+        "declared",
         "give_up_on",
         "handler",
         "index",
         "inline_backoff",
         "kind",
+        "max_iterations",
         "name",
         "on_unknown",
         "path",
@@ -103,13 +133,19 @@ class StepDefinition:
         index: int = -1,
         inline_backoff: float = 2.0,
         aliases: tuple[str, ...] = (),
+        bodies: dict[str, Body] | None = None,
+        max_iterations: int = 0,
+        path: str | None = None,
     ) -> None:
         self.name = name
-        self.path = name
+        self.path = self.declared = name if path is None else path
+        """`path` has iterations (`poll[17].fetch`) if the node was looked up so, `declared` never (`poll.fetch`)."""
         self.index = index
+        """The place at the top level; of a nested node, that of the branch or loop it is in."""
         self.handler = handler
         self.kind = kind
-        """`step`, `commit`, `wait` or `sleep`; with the name, what the fingerprint is made of."""
+        """`step`, `commit`, `wait`, `sleep`, `if`, `switch`, `loop` or `while`; with the name, what the fingerprint is
+        made of."""
         self.commit = kind == COMMIT
         self.retries = retries
         self.timeout = timeout
@@ -121,6 +157,45 @@ class StepDefinition:
         self.inline_backoff = inline_backoff
         self.aliases = aliases
         """Names that the step had in earlier definitions."""
+        self.bodies = bodies
+        """What a branch or a loop may run, by case; None for all other nodes."""
+        self.max_iterations = max_iterations
+
+    def at(self, path: str) -> StepDefinition:
+        """A copy for one iteration, whose `path` has its number."""
+        copy = _copy(self)
+        copy.path = path
+        return copy
+
+    def under(self, prefix: str, index: int) -> StepDefinition:
+        """A copy for the inside of a branch or loop, whose paths begin with `prefix`."""
+        copy = _copy(self)
+        copy.path = copy.declared = prefix + self.declared
+        copy.index = index
+        if self.bodies is not None:
+            copy.bodies = {
+                key: Body(tuple(node.under(prefix, index) for node in body.nodes)) for key, body in self.bodies.items()
+            }
+        return copy
+
+    def filled(self, retries: int | None, timeout: float | None, retry: RetryPolicy | None) -> StepDefinition:
+        """A copy whose options, where nothing was said, are these, and so in its bodies."""
+        copy = _copy(self)
+        copy.retries = retries if self.retries is None else self.retries
+        copy.timeout = timeout if self.timeout is None else self.timeout
+        copy.retry = self.retry or retry
+        if self.bodies is not None:
+            copy.bodies = {
+                key: Body(tuple(node.filled(retries, timeout, retry) for node in body.nodes))
+                for key, body in self.bodies.items()
+            }
+        return copy
+
+    def entered(self, choice: str | int) -> Body | None:
+        """The body that a decision enters: that of a case, or of a loop that goes on; None if there is none."""
+        if self.bodies is None or self.kind in LOOPS:
+            return self.bodies[BODY] if self.bodies is not None and choice else None
+        return self.bodies.get(str(choice))
 
     def bound(self, defaults: Defaults, index: int) -> StepDefinition:
         """A copy in which every option has a value."""
@@ -147,6 +222,14 @@ class StepDefinition:
             index=index,
             inline_backoff=defaults.inline_backoff,
             aliases=self.aliases,
+            bodies=None
+            if self.bodies is None
+            else {
+                key: Body(tuple(node.bound(defaults, index) for node in body.nodes))
+                for key, body in self.bodies.items()
+            },
+            max_iterations=self.max_iterations,
+            path=self.path,
         )
 
     def time_limit(self, *, undo: bool) -> float | None:
@@ -154,8 +237,8 @@ class StepDefinition:
         return self.compensate.timeout if undo and self.compensate is not None else self.timeout
 
     def describe(self) -> dict[str, Any]:
-        """The node as plain data."""
-        return {
+        """The node as plain data, with `bodies` if it is a branch or a loop."""
+        told: dict[str, Any] = {
             "name": self.name,
             "kind": self.kind,
             "commit": self.commit,
@@ -164,6 +247,57 @@ class StepDefinition:
             "has_condition": self.when is not None,
             "has_compensation": self.compensate is not None,
         }
+        if self.bodies is not None:
+            told["bodies"] = {key: [node.describe() for node in body.nodes] for key, body in self.bodies.items()}
+        if self.kind == WHILE:
+            told["max_iterations"] = self.max_iterations
+        return told
+
+
+def _copy(step: StepDefinition) -> StepDefinition:
+    copy = StepDefinition.__new__(StepDefinition)
+    for name in StepDefinition.__slots__:
+        setattr(copy, name, getattr(step, name))
+    return copy
+
+
+if TYPE_CHECKING:
+    _ByPath = dict[str, StepDefinition]
+else:
+    _ByPath = dict
+
+
+class Nodes(_ByPath):
+    """Every node of a definition by its path, with or without iterations: `poll.fetch` and `poll[17].fetch`."""
+
+    __slots__ = ("_located",)
+
+    def __init__(self, steps: Iterable[StepDefinition]) -> None:
+        super().__init__()
+        self._located: dict[str, StepDefinition] = {}
+        self._take(steps)
+
+    def _take(self, steps: Iterable[StepDefinition]) -> None:
+        for step in steps:
+            self[step.declared] = step
+            for body in (step.bodies or {}).values():
+                self._take(body.nodes)
+
+    def __missing__(self, path: str) -> StepDefinition:
+        located = self._located
+        found = located.get(path)
+        if found is None:
+            if "[" not in path:
+                raise KeyError(path)
+            if len(located) >= _MOST_LOCATED:
+                located.clear()
+            found = located[path] = self[declared(path)].at(path)
+        return found
+
+
+_MOST_DIGITS = 9
+_MOST_LOCATED = 256
+"""A loop asks for each node of an iteration several times, and then never again."""
 
 
 class WorkflowDefinition:
@@ -191,22 +325,63 @@ class WorkflowDefinition:
         """Seconds that an instance may take from its start (or retry) to its end; None without a limit."""
         self.patches = patches
         """Names that `ctx.patch` may ask for."""
-        self.by_path = {step.path: step for step in steps}
+        self.by_path = Nodes(steps)
         self.fingerprint = _fingerprint(steps)
         """A hash of [(name, kind)]: equal fingerprints can continue each other's instances."""
 
     @property
     def kinds(self) -> str:
         """A letter a step: what an instance keeps of a definition beside the names (see `machine.adoption`)."""
-        return "".join(_letter(step) for step in self.steps)
+        return "".join(letter(step) for step in self.steps)
 
-    def step(self, name: str) -> StepDefinition:
-        """The step of that name, or `UnknownStep` listing those there are."""
-        found = self.by_path.get(name)
-        if found is None:
-            message = f"workflow {self.name!r} has no step {name!r}; its steps are {', '.join(self.by_path)}"
+    def step(self, path: str) -> StepDefinition:
+        """The step of that path, in a loop with its iteration (`poll[17].fetch`); `UnknownStep` lists what there is."""
+        if self.place(path) is None:
+            hint = ""
+            if path in self.by_path:
+                hint = "; a step in a loop is named with its iteration, counted from 0, as in poll[0].fetch"
+            message = f"workflow {self.name!r} has no step {path!r}; its steps are {', '.join(self.by_path)}{hint}"
             raise UnknownStep(message)
-        return found
+        return self.by_path[path]
+
+    def place(self, path: str) -> tuple[int, ...] | None:
+        """Where a path stands in the order of running: places compare as their steps follow each other.
+
+        None if the definition has no such path. A branch or loop stands before what is in it.
+        """
+        first, *rest = path.split(".")
+        name, bracket, number = first.partition("[")
+        node = self.by_path.get(name)
+        if node is None:
+            return None
+        place = [node.index if node.index >= 0 else self.steps.index(node)]
+        while bracket or rest:
+            bodies = node.bodies
+            if bodies is None:
+                return None
+            if node.kind in LOOPS:
+                digits = number[:-1]
+                if not (number.endswith("]") and digits.isdecimal() and len(digits) <= _MOST_DIGITS):
+                    return None
+                if str(int(digits)) != digits:
+                    return None
+                place.append(int(digits))
+                body = bodies[BODY]
+            else:
+                case = None if bracket or not rest else rest.pop(0)
+                if case is None or case not in bodies:
+                    return None
+                place.append(list(bodies).index(case))
+                body = bodies[case]
+            if not rest:
+                return None
+            name, bracket, number = rest.pop(0).partition("[")
+            index = body.places.get(name)
+            if index is None:
+                return None
+            place.append(index)
+            node = body.nodes[index]
+        return tuple(place)
 
     def bound(self, defaults: Defaults) -> WorkflowDefinition:
         """A copy in which every step has its retries, timeout and back-off, from itself or from `defaults`."""
@@ -234,13 +409,15 @@ class WorkflowDefinition:
 def _fingerprint(steps: tuple[StepDefinition, ...]) -> str:
     from hashlib import sha256
 
-    shape = "\n".join(f"{step.name} {step.kind}" for step in steps)
+    shape = "\n".join(f"{path} {node.kind}" for path, node in Nodes(steps).items())
     return sha256(shape.encode()).hexdigest()[:16]
 
 
-_LETTERS: Final = {STEP: "s", COMMIT: "c", WAIT: "w", SLEEP: "z"}
+_LETTERS: Final = {STEP: "s", COMMIT: "c", WAIT: "w", SLEEP: "z", IF: "i", SWITCH: "x", LOOP: "l", WHILE: "h"}
+LOOPS: Final = frozenset({LOOP, WHILE})
 
 
-def _letter(step: StepDefinition) -> str:
-    letter = _LETTERS[step.kind]
-    return letter.upper() if step.compensate is not None else letter
+def letter(step: StepDefinition) -> str:
+    """What an instance keeps of a node beside its name."""
+    sign = _LETTERS[step.kind]
+    return sign.upper() if step.compensate is not None else sign

@@ -82,7 +82,7 @@ def _given(ctx: typer.Context) -> list[str]:
 
 def _steps(engine: FluxEngine, given: list[str]) -> list[str]:
     names = [given[0]] if given and given[0] in engine.workflows else list(engine.workflows)
-    return [step.name for name in names for step in engine.workflows[name].steps]
+    return [path for name in names for path in engine.workflows[name].by_path]
 
 
 def _awaited(engine: FluxEngine, given: list[str]) -> list[str]:

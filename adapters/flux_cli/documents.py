@@ -113,6 +113,7 @@ def _error(error: ErrorInfo) -> dict[str, object]:
 def _step(step: StepExecution) -> dict[str, object]:
     return {
         "name": step.name,
+        "path": step.path,
         "status": step.status,
         "attempts": step.attempt,
         "undo_attempts": step.undo_attempt,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flux_cli.moments import seconds, stamp
 from flux_cli.styles import printable
 from flux_core import records as r
+from flux_core.machine import said
 
 if TYPE_CHECKING:
     from typing import Any
@@ -34,6 +35,8 @@ def _said(record: Record) -> str | None:
             return f"{path} {_outcome(body)}"
         case r.SKIPPED:
             return f"{path} skipped"
+        case r.DECIDE:
+            return said(body)
         case r.INTENT:
             return f"{path} {'is being undone' if 'undo' in body else 'begins'}, attempt {body['a']}"
         case r.COMP:

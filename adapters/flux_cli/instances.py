@@ -16,6 +16,7 @@ from flux_cli.moments import ago, seconds, stamp
 from flux_cli.remedies import ways
 from flux_cli.styles import painted, printable
 from flux_core import state as s
+from flux_core.machine import current
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,8 +94,10 @@ def steps(seen: Inspection, *, full: bool = False) -> Table:
     table.add_column("output or error", overflow="fold")
     left_out = 0
     entries = seen.steps()
+    path, count = current(seen.state), len(entries)
+    at = next((index for index, step in enumerate(entries) if step.path == path), count)
     for index, step in enumerate(entries):
-        if not full and len(entries) > _MOST_STEPS and not _of_interest(step, index, seen):
+        if not full and len(entries) > _MOST_STEPS and not _of_interest(step, index, at, count):
             left_out += 1
             continue
         _leave_out(table, left_out)
@@ -102,7 +105,7 @@ def steps(seen: Inspection, *, full: bool = False) -> Table:
         attempts = f"{step.attempt}, undo {step.undo_attempt}" if step.undo_attempt else str(step.attempt or "")
         took = "" if step.run_ms is None else seconds(step.run_ms)
         table.add_row(
-            step.name, painted(standing.shown(step, seen.state)), attempts, took, _brought(step, seen, full=full)
+            step.path, painted(standing.shown(step, seen.state)), attempts, took, _brought(step, seen, full=full)
         )
     _leave_out(table, left_out)
     return table
@@ -113,11 +116,12 @@ def _leave_out(table: Table, count: int) -> None:
         table.add_row(Text(f"... {count} more", "dim"), "", "", "", Text("--full shows them", "dim"))
 
 
-def _of_interest(step: StepExecution, index: int, seen: Inspection) -> bool:
+def _of_interest(step: StepExecution, index: int, at: int, count: int) -> bool:
+    """`at` is the place of the step that comes next."""
     return (
-        abs(index - seen.state.cursor) <= _AROUND
+        abs(index - at) <= _AROUND
         or index == 0
-        or index == len(seen.state.names) - 1
+        or index == count - 1
         or step.status in {s.FAILED, s.RUNNING, s.SUSPENDED, s.COMPENSATING, s.COMPENSATION_FAILED}
     )
 

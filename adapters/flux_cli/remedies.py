@@ -12,6 +12,7 @@ from flux_cli.standing import overdue
 from flux_cli.targets import command
 from flux_core import Refused
 from flux_core import state as s
+from flux_core.context import history
 from flux_core.events import DefinitionChanged, RetryRequested, StepResolved
 from flux_core.machine import check_verb, decide, failed_step, fold, timer
 from flux_core.machine.verbs import NO_OP
@@ -52,6 +53,8 @@ class _Ways:
         self._log = seen.log
         self._adopted = False
         self._say = seen.target.command
+        self._reset: list[str] = []
+        """The steps that the verb which was asked about last starts over."""
         self._kept = {letter.mail.name for letter in seen.letters()}
         self.hindrance: str | None = None
         """Why the first step that was asked about cannot be retried, completed or skipped."""
@@ -85,9 +88,9 @@ class _Ways:
 
     def _unsettled(self) -> Iterator[Remedy]:
         """Compensations that have failed, for good or for all that is known."""
-        for name in self._state.names:
-            step = self._state.steps.get(name)
-            if step is not None and step.status == s.COMPENSATION_FAILED:
+        for step in history(self._state):
+            name = step.path
+            if step.status == s.COMPENSATION_FAILED:
                 if self._may("complete_step", name):
                     yield Remedy(self._say("complete", name), f"put on record that {name} was undone by hand")
                 if self._may("skip_step", name):
@@ -128,24 +131,22 @@ class _Ways:
             yield from self._again(path)
 
     def _again(self, path: str) -> Iterator[Remedy]:
-        anew = self._anew(path)
         if self._may("retry_step", path):
-            does = f"run {path} and the later steps; --data changes the data first{anew}"
+            does = f"run {path} and the later steps; --data changes the data first{self._anew(path)}"
             yield Remedy(self._say("retry", path), does)
         if self._may("complete_step", path):
-            does = f"go on as if {path} had succeeded; --output gives its result{anew}"
+            does = f"go on as if {path} had succeeded; --output gives its result{self._anew(path)}"
             yield Remedy(self._say("complete", path), does)
         if self._may("skip_step", path):
-            yield Remedy(self._say("skip", path), f"go on without {path}{anew}")
+            yield Remedy(self._say("skip", path), f"go on without {path}{self._anew(path)}")
 
     def _anew(self, path: str) -> str:
-        """Where a repair of `path` really begins: effects that were undone have to be made again before it."""
-        before = self._state.names[: self._state.names.index(path)]
-        for name in before:
-            step = self._state.steps.get(name)
-            if step is not None and step.status == s.COMPENSATED:
-                return f" (it starts over at {name}, because that was undone)"
-        return ""
+        """Where the repair of `path` that was asked about last begins: what was undone is made again first."""
+        first = self._reset[0] if self._reset else path
+        step = self._state.steps.get(first)
+        if first == path or step is None or step.status != s.COMPENSATED:
+            return ""
+        return f" (it starts over at {first}, because that was undone)"
 
     def _tick(self) -> Iterator[Remedy]:
         state = self._state
@@ -184,7 +185,9 @@ class _Ways:
     def _ask(self, verb: str, step: str, *, force: bool) -> None:
         try:
             self._adopt()
-            decide(self._seen.definition, self._state, self._event(verb, step, force=force), self._seen.now)
+            event = self._event(verb, step, force=force)
+            (record,) = decide(self._seen.definition, self._state, event, self._seen.now).records
+            self._reset = record.body.get("reset", [])
         except Refused as error:
             self.hindrance = self.hindrance or str(failure(error))
             raise

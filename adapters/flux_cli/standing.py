@@ -9,7 +9,8 @@ from flux_cli.moments import ago, stamp, until
 from flux_cli.styles import printable
 from flux_core import state as s
 from flux_core.keys import idempotency_key
-from flux_core.machine import is_due, takeover_at, timer
+from flux_core.machine import current, is_due, takeover_at, timer
+from flux_core.paths import renamed
 from flux_core.workflow import UNDO
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def reasons(state: WorkflowState, now: int, audit: Sequence[AuditEntry] = ()) ->
 def key_of(state: WorkflowState, path: str) -> str:
     """The idempotency key of a step's next attempt or open one, of its compensation's if `path` says so."""
     step = path.removesuffix(UNDO)
-    origin = state.origins.get(step, step) + path[len(step) :]  # a renamed step keeps its key
+    origin = renamed(step, state.origins) + path[len(step) :]  # a renamed step keeps its key
     return idempotency_key(state.tenant, state.name, state.id, origin, state.discarded.get(step, 0))
 
 
@@ -131,7 +132,7 @@ def _ownership(state: WorkflowState, now: int) -> list[str]:
     if state.owned:
         end = takeover_at(state)
         if now < end:
-            at = state.names[min(state.cursor, len(state.names) - 1)]
+            at = current(state) or state.names[-1]
             doing = "undoes it" if state.undoing else f"works at step {at}"
             told.append(f"an invocation {doing} and owns it until {moment(end, now)}, longer if it renews its lease")
         else:

@@ -11,6 +11,7 @@ folds them with `evolve`, and only then carries out the action. Rule 3: after an
 from flux_core.machine.adoption import Continuation, continuation
 from flux_core.machine.decision import decide
 from flux_core.machine.evolution import evolve, fold
+from flux_core.machine.lanes import current, said
 from flux_core.machine.rewind import failed_step
 from flux_core.machine.verbs import VERBS, check_verb
 from flux_core.machine.waiting import MOST_SIGNALS
@@ -23,6 +24,7 @@ __all__ = [
     "Continuation",
     "check_verb",
     "continuation",
+    "current",
     "decide",
     "evolve",
     "failed_step",
@@ -30,6 +32,7 @@ __all__ = [
     "is_due",
     "may_start",
     "renewal",
+    "said",
     "start",
     "takeover_at",
     "timer",

@@ -3,7 +3,7 @@
 Pure like all of the machine. The rule is PROTOCOL's (Versioning): what is done keeps its order or is gone; commits that
 were made, attempts of unknown outcome, open waits and whatever can be undone must still be there; the next step is the
 first behind the last one done. Whatever contradicts that is a problem, and the instance is `blocked`: no step is ever
-left out in silence.
+left out in silence. In branches and loops the same holds at each level.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.errors import Refused
+from flux_core.machine.lanes import letter_of
+from flux_core.paths import declared, renamed
 from flux_core.records import Record
-from flux_core.workflow import COMMITS, UNDO, UNDOABLE
+from flux_core.workflow import BODY, COMMITS, LOOPS, UNDO, UNDOABLE, letter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,13 +22,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flux_core.state import WorkflowState
-    from flux_core.workflow import WorkflowDefinition
+    from flux_core.workflow import StepDefinition, WorkflowDefinition
 
 
 class Continuation:
     """What a definition can do with an instance. `problems` and `notes` are sentences for the person who deploys it."""
 
-    __slots__ = ("notes", "passed", "problems", "renamed")
+    __slots__ = ("gone", "lanes", "notes", "passed", "problems", "renamed")
 
     def __init__(
         self, problems: Sequence[str], notes: Sequence[str], renamed: Mapping[str, str], passed: Sequence[str]
@@ -34,11 +36,15 @@ class Continuation:
         self.problems = list(problems)
         """Why it cannot go on, and what to write so that it can; empty if it can."""
         self.notes = list(notes)
-        """What is worth knowing although it can go on."""
+        """What is worth knowing although it can go on; empty if it cannot."""
         self.renamed = dict(renamed)
         """Steps that have another name now, by `aliases`: old -> new."""
         self.passed = list(passed)
         """New steps that stand before one that is done, or waits: they are skipped here."""
+        self.lanes: dict[str, list[Any]] = {}
+        """What the bodies of open branches and loops become: path -> names and kinds."""
+        self.gone: list[str] = []
+        """Nested steps that have run and are no more, by the paths that they would have now."""
 
     @property
     def possible(self) -> bool:
@@ -72,6 +78,10 @@ def adopted(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Rec
         body["was"] = found.renamed
     if found.passed:
         body["pass"] = found.passed
+    if found.lanes:
+        body["lanes"] = found.lanes
+    if found.gone:
+        body["gone"] = found.gone
     return Record(r.ADOPT, state.epoch, now, body)
 
 
@@ -86,90 +96,138 @@ def misfit(workflow: WorkflowDefinition, state: WorkflowState, problems: Iterabl
 
 
 class _Comparison:
-    """One definition against one instance."""
+    """One definition against one instance, level by level: the top, and each open branch and iteration."""
 
     def __init__(self, workflow: WorkflowDefinition, state: WorkflowState) -> None:
         self._workflow = workflow
         self._state = state
-        self._place = {step.name: place for place, step in enumerate(workflow.steps)}
-        old = dict(zip(state.names, state.kinds, strict=True))
-        self._kinds = old
-        self._renamed = {
-            alias: step.name
-            for step in workflow.steps
-            if step.name not in old
-            for alias in step.aliases
-            if alias in old and alias not in self._place
-        }
-        self._now = {name: name if name in self._place else self._renamed.get(name) for name in old}
-        """What each step is called now; None if it is gone."""
-        self._missing: set[str] = set()
-        """Steps that are gone and must not be."""
+        self._known = _known(state)
+        self._was: dict[str, str] = {}
+        """Nodes that have another name now, by their declared paths."""
+        self._find_renamed(workflow.steps, "")
         self._problems: list[str] = []
         self._notes: list[str] = []
+
+    def _find_renamed(self, nodes: Iterable[StepDefinition], lane: str) -> None:
+        """`lane` is as the instance knows it."""
+        known = self._known.get(lane, set())
+        names = {node.name for node in nodes}
+        for node in nodes:
+            before = node.name
+            for alias in node.aliases if before not in known else ():
+                if alias in known and alias not in names:
+                    before = alias
+                    self._was[_joined(lane, alias)] = node.declared
+            for key, body in (node.bodies or {}).items():
+                inside = _joined(lane, before)
+                self._find_renamed(body.nodes, inside if node.kind in LOOPS else f"{inside}.{key}")
+
+    def _now(self, path: str) -> str | None:
+        """What a step is called now; None if it is gone."""
+        now = renamed(path, self._was)
+        return None if self._workflow.place(now) is None else now
 
     def verdict(self) -> Continuation:
         state = self._state
         self._check_unsettled()
         self._check_done()
         passed: list[str] = []
+        lanes: dict[str, list[Any]] = {}
         if not state.undoing or state.terminal:  # an instance that is being undone only looks back
             self._check_waits()
-            passed = self._check_order()
-        self._note(passed)
-        return Continuation(self._problems, self._notes, self._renamed, passed)
+            lanes = self._check_frames()
+            passed = self._check_order(state.names, state.cursor, "", [step.name for step in self._workflow.steps])
+            for path, lane in state.lanes.items():
+                fitting = lanes.get(renamed(path, self._was))
+                if fitting is not None:
+                    passed += self._check_order(lane.names, lane.cursor, path, fitting[0])
+        paths = dict.fromkeys((*state.steps, *state.completed, *state.kept))
+        gone = [path for path in paths if "." in path and self._now(path) is None]
+        if not self._problems:
+            self._note(passed, gone)
+        found = Continuation(self._problems, self._notes, self._was, passed)
+        found.lanes = lanes
+        found.gone = [renamed(path, self._was) for path in gone]
+        return found
 
     def _check_unsettled(self) -> None:
         state = self._state
         for path in dict.fromkeys(key.removesuffix(UNDO) for key in (*state.intents, *state.doubts)):
             what = f"step {path!r} has an attempt of unknown outcome"
-            if self._is_there(path, what) and path in state.intents and self._was(path, COMMITS):
+            if self._is_there(path, what) and path in state.intents and self._was_one(path, COMMITS):
                 self._is_commit(path, what)
 
     def _check_done(self) -> None:
         state = self._state
         kept = [path for path, keep in state.kept.items() if keep.how == s.COMPLETED]
         for path in dict.fromkeys((*state.completed, *kept)):
-            if self._was(path, COMMITS):
+            if self._was_one(path, COMMITS):
                 what = f"commit {path!r} has been made, and must not be made again"
                 if self._is_there(path, what):
                     self._is_commit(path, what)
-            elif self._was(path, UNDOABLE):
+            elif self._was_one(path, UNDOABLE):
                 self._is_there(path, f"step {path!r} is done, and must be undone if a later step fails")
+            elif path in state.kept and "." in path:
+                self._is_there(path, f"step {path!r} has been made, and is kept by a retry")
 
     def _check_waits(self) -> None:
         for path, wait in self._state.waits.items():
             for_what = " or ".join(map(repr, wait.signals))
             self._is_there(path, f"step {path!r} waits for {f'the signal {for_what}' if for_what else 'its time'}")
 
-    def _was(self, path: str, kinds: str) -> bool:
-        return self._kinds.get(path, "") in kinds
+    def _check_frames(self) -> dict[str, list[Any]]:
+        """What the open bodies become: names and kinds by path, as they are now."""
+        lanes: dict[str, list[Any]] = {}
+        for path, frame in self._state.frames.items():
+            now = self._now(path)
+            node = None if now is None else self._workflow.by_path[now]
+            if node is None or node.bodies is None or letter(node) != frame.kind:
+                if not self._is_there(path, f"the instance is inside {path!r}"):
+                    continue
+                problem = f"the instance is inside {path!r}, but {now!r} is of another kind now: restore it"
+                self._problems.append(problem)
+                continue
+            for lane_path in frame.open:
+                key = BODY if node.kind in LOOPS else lane_path.rpartition(".")[2]
+                body = node.bodies.get(key)
+                if body is None:
+                    problem = f"the instance is inside {lane_path!r}, but {now!r} has no such branch any more: keep it"
+                    self._problems.append(problem)
+                else:
+                    lanes[renamed(lane_path, self._was)] = [body.names, body.kinds]
+        return lanes
+
+    def _was_one(self, path: str, kinds: str) -> bool:
+        sign = letter_of(self._state, path)
+        return bool(sign) and sign in kinds
 
     def _undo_is_gone(self, path: str) -> bool:
-        name = self._now[path]
+        name = self._now(path)
         return name is not None and self._workflow.by_path[name].compensate is None
 
     def _is_there(self, path: str, what: str) -> bool:
-        if self._now.get(path) is not None:
+        if self._now(path) is not None:
             return True
+        name = path.rpartition(".")[2]
         problem = (
-            f"{what}, but there is no such step any more: keep it, or give the one in its place aliases=[{path!r}]"
+            f"{what}, but there is no such step any more: keep it, or give the one in its place aliases=[{name!r}]"
         )
         self._problems.append(problem)
-        self._missing.add(path)
         return False
 
     def _is_commit(self, path: str, what: str) -> None:
-        name = self._now[path]
+        name = self._now(path)
         if name is not None and not self._workflow.by_path[name].commit:
             self._problems.append(f"{what}, but {name!r} is declared as a step: declare it with .commit(...)")
 
-    def _check_order(self) -> list[str]:
-        """The order of what is done; the new steps that it has passed."""
-        state, place = self._state, self._place
+    def _check_order(self, names: list[str], cursor: int, lane: str, new: list[str]) -> list[str]:
+        """The order of what is done in a lane; the new steps that it has passed."""
+        state = self._state
+        place = {_joined(renamed(lane, self._was), name): index for index, name in enumerate(new)}
         last, last_name = -1, ""
-        for name in state.names[: state.cursor]:
-            now = self._now[name]
+        paths = [_joined(lane, name) for name in names]
+        for path in paths[:cursor]:
+            now = self._now(path)
             if now is None:
                 continue
             if place[now] < last:
@@ -179,38 +237,52 @@ class _Comparison:
                 )
             else:
                 last, last_name = place[now], now
-        begun, waits = last, ""
-        at = state.names[state.cursor] if state.cursor < len(state.names) else None
-        if at in state.waits:  # it has begun: what is new before it comes too late
-            now = self._now[at]
+        begun, waiting = last, ""
+        if cursor < len(paths) and paths[cursor] in state.waits:  # it has begun: what is new before it is too late
+            now = self._now(paths[cursor])
             if now is not None and place[now] > last:
-                begun, waits = place[now], now
-        for name in state.names[state.cursor :]:
-            now = self._now[name]
-            step = state.steps.get(name)
+                begun, waiting = place[now], now
+        for path in paths[cursor:]:
+            now = self._now(path)
+            step = state.steps.get(path)
             if now is not None and place[now] < begun and (step is None or step.status not in _DONE):
-                behind = f"{last_name!r}, which is done" if place[now] < last else f"{waits!r}, which waits"
-                self._problems.append(
-                    f"step {now!r} is still to come, but the definition has it before {behind}: put it behind"
-                )
-        there = set(self._now.values())
-        return [name for name, index in place.items() if index < begun and name not in there]
+                which = f"{last_name!r}, which is done" if place[now] < last else f"{waiting!r}, which waits"
+                problem = f"step {now!r} is still to come, but the definition has it before {which}: put it behind"
+                self._problems.append(problem)
+        there = {self._now(path) for path in paths}
+        return [path for path, index in place.items() if index < begun and path not in there]
 
-    def _note(self, passed: list[str]) -> None:
+    def _note(self, passed: list[str], gone: list[str]) -> None:
         state = self._state
         self._notes += [f"step {name!r} is new before one that has begun: it is skipped here" for name in passed]
-        self._notes += [f"step {old!r} is now called {new!r}" for old, new in self._renamed.items()]
+        self._notes += [f"step {old!r} is now called {new!r}" for old, new in self._was.items()]
+        undoable = [path for path in state.completed if self._was_one(path, UNDOABLE) and self._undo_is_gone(path)]
         self._notes += [
             f"step {name!r} is done and its compensation is gone: it will not be undone if a later step fails"
-            for name in state.completed
-            if self._was(name, UNDOABLE) and self._undo_is_gone(name)
+            for name in dict.fromkeys(map(declared, undoable))
         ]
-        for name, now in self._now.items():
-            if now is None and name not in self._missing:
+        for name in (*state.names, *dict.fromkeys(map(declared, gone))):
+            if self._now(name) is None and (name in state.names or name not in self._workflow.by_path):
                 step = state.steps.get(name)
-                done = step is not None and step.status in _DONE
+                done = "." in name or (step is not None and step.status in _DONE)
                 more = "is done and gone: its output and data stay" if done else "is gone: it will not run"
                 self._notes.append(f"step {name!r} {more}")
 
 
 _DONE = frozenset({s.COMPLETED, s.SKIPPED})
+
+
+def _known(state: WorkflowState) -> dict[str, set[str]]:
+    """The names that the instance knows at each level, by the declared path of its lane."""
+    known = {"": set(state.names)}
+    for path, lane in state.lanes.items():
+        known.setdefault(declared(path), set()).update(lane.names)
+    for path in (*state.steps, *state.kept, *state.discarded):
+        if "." in path:
+            lane_path, _, name = declared(path).rpartition(".")
+            known.setdefault(lane_path, set()).add(name)
+    return known
+
+
+def _joined(lane: str, name: str) -> str:
+    return f"{lane}.{name}" if lane else name

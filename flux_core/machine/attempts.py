@@ -12,13 +12,13 @@ from flux_core.directives import FAIL, Verify
 from flux_core.events import StepSucceeded, TimeRanOut
 from flux_core.records import Record
 from flux_core.state import ErrorInfo
-from flux_core.workflow import UNDO
+from flux_core.workflow import UNDO, WHILE, letter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from flux_core.events import BackedOff, Probed, StepFailed
+    from flux_core.events import BackedOff, Decided, Probed, StepFailed
     from flux_core.options import OnUnknown
     from flux_core.retry import RetryPolicy
     from flux_core.state import WorkflowState
@@ -60,6 +60,28 @@ def succeeded(state: WorkflowState, event: StepSucceeded, now: int) -> Decision:
     if event.undo or event.directive is not None:
         return Decision(PROCEED, _success(state, event, body, now))
     return Decision(PROCEED, Record(r.STEP, state.epoch, now, body, None, text))
+
+
+def decided(workflow: WorkflowDefinition, state: WorkflowState, event: Decided, now: int) -> Decision:
+    """The decision goes on record with what it enters, so that no resume makes it again, nor needs the definition."""
+    if state.undoing:
+        return Decision(PROCEED)
+    step, choice = workflow.by_path[event.path], event.choice
+    frame = state.frames.get(event.path)
+    if step.kind == WHILE and choice and frame is not None and frame.number + 1 >= step.max_iterations:
+        message = (
+            f"the condition of {step.path!r} still holds after {step.max_iterations} iterations, which is the most "
+            f"(max_iterations)"
+        )
+        error = ErrorInfo("LoopLimit", message, step.path)
+        return _give_up(workflow, state, step, event.attempt, error, event.run_ms, now, undo=False)
+    body: dict[str, Any] = {
+        "p": event.path, "a": event.attempt, "ms": event.run_ms, "k": letter(step), "c": choice,
+    }  # fmt: skip
+    entered = step.entered(choice)
+    if entered is not None:
+        body["names"], body["kinds"] = entered.names, entered.kinds
+    return Decision(PROCEED, Record(r.DECIDE, state.epoch, now, body))
 
 
 def _success(state: WorkflowState, event: StepSucceeded, body: dict[str, Any], now: int) -> Record:

@@ -13,6 +13,7 @@ from flux_core.events import (
     BackedOff,
     CancelRequested,
     ConditionHeld,
+    Decided,
     DefinitionChanged,
     Event,
     InputRejected,
@@ -30,8 +31,9 @@ from flux_core.events import (
     WokenUp,
 )
 from flux_core.machine.adoption import adopted
-from flux_core.machine.attempts import DIED, backed_off, begin, failed, hand_over, probed, succeeded, unknown
+from flux_core.machine.attempts import DIED, backed_off, begin, decided, failed, hand_over, probed, succeeded, unknown
 from flux_core.machine.evolution import unpaused
+from flux_core.machine.lanes import current
 from flux_core.machine.rewind import resolution, retrial
 from flux_core.machine.waiting import expired, mail_read, suspend, waiting
 from flux_core.machine.waking import woken
@@ -58,6 +60,8 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
         case StepSkipped():
             body = {"p": event.path, "ms": event.run_ms}
             return Decision(PROCEED, Record(r.SKIPPED, state.epoch, now, body))
+        case Decided():
+            return decided(workflow, state, event, now)
         case ConditionHeld():
             if state.undoing or state.paused:
                 return Decision(PROCEED)
@@ -136,6 +140,9 @@ def _advance(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> De
         return Decision(PROCEED, expired(workflow, state, now))
     step = steps[state.cursor]
     path = step.path
+    if state.frames:
+        path = current(state) or path
+        step = workflow.by_path[path]
     if state.kept and path in state.kept:
         return Decision(PROCEED, _again(state, path, state.kept[path], now))
     if state.waits:

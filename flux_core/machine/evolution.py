@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
-from flux_core.state import ErrorInfo, Kept, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
+from flux_core.machine.lanes import advance, arrived, broken_off, decided, move_on, resumed
+from flux_core.paths import owner_of, renamed
+from flux_core.state import ErrorInfo, Frame, Kept, Lane, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
 from flux_core.workflow import UNDO
 
 TYPE_CHECKING = False
@@ -123,34 +125,34 @@ def _close(state: WorkflowState, path: str) -> None:
 
 
 def _complete(state: WorkflowState, step: StepExecution, at: int, output: object) -> None:
+    state.completed[step.path] = None
+    if state.frames:
+        arrived(state, step, at, output)
+        return
     step.status = s.COMPLETED
     step.output = output
     step.error = None
     step.ended_ms = at
     step.waiting_for = ()
-    state.completed[step.path] = None
-    _move_on(state)
+    move_on(state)
 
 
 def _skip(state: WorkflowState, step: StepExecution, at: int) -> None:
-    step.status = s.SKIPPED
-    step.ended_ms = at
-    step.waiting_for = ()
-    _move_on(state)
+    arrived(state, step, at, None, s.SKIPPED)
 
 
 _RELEASING, _CONTROL = r.RELEASING, r.CONTROL
-_DONE = frozenset({s.COMPLETED, s.SKIPPED})
 
 
-def _move_on(state: WorkflowState) -> None:
-    names = state.names
-    steps = state.steps
-    cursor = state.cursor
-    end = len(names)
-    while cursor < end and (step := steps.get(names[cursor])) is not None and step.status in _DONE:
-        cursor += 1
-    state.cursor = cursor
+def _decide(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    step = _of(state, body["p"])
+    step.attempt = body["a"]
+    step.run_ms = body["ms"]
+    if step.path not in state.frames:
+        step.started_ms = record.at - int(body["ms"])
+    state.deaths = 0
+    _close(state, step.path)
+    decided(state, step, body, record.at)
 
 
 def _fail(state: WorkflowState, step: StepExecution, record: Record, body: dict[str, Any]) -> None:
@@ -161,19 +163,17 @@ def _fail(state: WorkflowState, step: StepExecution, record: Record, body: dict[
     step.waiting_for = ()
     if not state.undoing:
         state.failure = error
-        _turn_back(state)
+        _turn_back(state, record.at, error.message)
         if "rb" in body:
             state.status = s.ROLLING_BACK
 
 
-def _turn_back(state: WorkflowState) -> None:
+def _turn_back(state: WorkflowState, at: int, error: str) -> None:
     """From here on the instance is undone: what a retry kept for later has taken effect too."""
     state.undoing = True
     state.paused = False
-    for path in state.names if state.kept else ():
-        kept = state.kept.get(path)
-        if kept is None:
-            continue
+    broken_off(state, at, error)
+    for path, kept in state.kept.items():
         step = _of(state, path)
         step.status, step.output, step.attempt = kept.how, kept.output, kept.attempt
         state.data.update(kept.set)
@@ -283,7 +283,7 @@ def _timeout(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
             waiting.status = s.FAILED
             waiting.error = state.failure.message
             waiting.ended_ms = record.at
-        _turn_back(state)
+        _turn_back(state, record.at, state.failure.message)
         if "rb" in body:
             state.status = s.ROLLING_BACK
         return
@@ -338,23 +338,37 @@ def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         _rename(state, body["was"])
     state.version, state.fingerprint = body["ver"], body["fp"]
     state.names, state.kinds = body["names"], body["kinds"]
-    there = set(state.names)
+    there, gone = set(state.names), set(body.get("gone", ()))
+
+    def is_gone(path: str) -> bool:
+        return path in gone or ("." not in path and path not in there)
+
     for path, step in list(state.steps.items()):
-        if path not in there and step.status not in _SETTLED:
+        if is_gone(path) and step.status not in _SETTLED:
             del state.steps[path]
-    gone: tuple[dict[str, Any], ...] = (state.completed, state.waits, state.retry_at, state.kept)
-    for paths in gone:
-        for path in [path for path in paths if path.removesuffix(UNDO) not in there]:
+    mentioned: tuple[dict[str, Any], ...] = (state.completed, state.waits, state.retry_at, state.kept)
+    for paths in mentioned:
+        for path in [path for path in paths if is_gone(path.removesuffix(UNDO))]:
             del paths[path]
     for path in body.get("pass", ()):
         step = _of(state, path)
         step.status, step.ended_ms = s.SKIPPED, record.at
+    lanes = body.get("lanes", {})
+    for path, (names, kinds) in lanes.items():
+        lane = state.lanes[path]
+        lane.names, lane.kinds, lane.cursor = names, kinds, 0
+    for path in reversed(lanes):
+        if path in state.lanes:
+            advance(state, path, state.lanes[path], record.at)
     state.cursor = 0
-    _move_on(state)
+    move_on(state)
 
 
 _SETTLED = frozenset({s.COMPLETED, s.SKIPPED, s.COMPENSATED, s.COMPENSATION_FAILED})
 """What a step that is gone from the definition stays in the history as: its output can still be read."""
+
+
+_BY_PATH = ("steps", "completed", "waits", "retry_at", "intents", "doubts", "kept", "discarded", "frames", "lanes")
 
 
 def _rename(state: WorkflowState, was: dict[str, str]) -> None:
@@ -362,15 +376,23 @@ def _rename(state: WorkflowState, was: dict[str, str]) -> None:
 
     def now(path: str) -> str:
         plain = path.removesuffix(UNDO)
-        return was.get(plain, plain) + path[len(plain) :]
+        return renamed(plain, was) + path[len(plain) :]
 
-    for field in ("steps", "completed", "waits", "retry_at", "intents", "doubts", "kept", "discarded"):
+    for path, lane in state.lanes.items():
+        lane.names = [now(f"{path}.{name}").rpartition(".")[2] for name in lane.names]
+    for field in _BY_PATH:
         setattr(state, field, {now(path): value for path, value in getattr(state, field).items()})
+    for path, step in state.steps.items():
+        step.path = path
+    for path, lane in state.lanes.items():
+        lane.owner = owner_of(path)
+    for frame in state.frames.values():
+        frame.open = [now(path) for path in frame.open]
+        frame.last = None if frame.last is None else now(frame.last)
+    origins = {now(path): origin for path, origin in state.origins.items()}
     for old, new in was.items():
-        state.origins[new] = state.origins.pop(old, old)
-        step = state.steps.get(new)
-        if step is not None:
-            step.path = step.name = new
+        origins.setdefault(new, old)
+    state.origins = origins
     for error in (state.failure, state.error):
         if error is not None and error.step is not None:
             error.step = now(error.step)
@@ -382,7 +404,7 @@ def _cancelreq(state: WorkflowState, record: Record, body: dict[str, Any]) -> No
     if state.undoing:
         return
     state.cancel = [body.get("why")]
-    _turn_back(state)
+    _turn_back(state, record.at, "the workflow was cancelled")
     state.status = s.ROLLING_BACK
     state.error = None
     state.deaths = 0
@@ -435,8 +457,12 @@ def _reopen(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.status = s.RUNNING
     state.owned = False
     state.deaths = 0
+    state.frames = {path: Frame(*tree) for path, tree in body.get("frames", {}).items()}
+    state.lanes = {path: Lane(*tree) for path, tree in body.get("lanes", {}).items()}
+    if state.frames:
+        resumed(state)
     state.cursor = 0
-    _move_on(state)
+    move_on(state)
 
 
 def _resolve(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -473,6 +499,7 @@ _EVOLVE: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], None]] = {
     r.RENEW: _renew,
     r.STEP: _step,
     r.SKIPPED: _skipped,
+    r.DECIDE: _decide,
     r.INTENT: _intent,
     r.COMP: _comp,
     r.RETRY_WAIT: _retry_wait,

@@ -9,8 +9,10 @@ from flux_core import records as r
 from flux_core import state as s
 from flux_core.errors import Refused
 from flux_core.machine.evolution import evolve
-from flux_core.state import WorkflowState
-from flux_core.workflow import UNDO
+from flux_core.machine.lanes import current, is_inside
+from flux_core.paths import around, lane_of, owner_of, renamed
+from flux_core.state import Frame, Lane, WorkflowState
+from flux_core.workflow import BODY, LOOPS, UNDO, WHILE, letter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +70,23 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
             f"{path!r} has no attempt of unknown outcome"
         )
         raise Refused(message)
+    _check_open(state, path, verb)
     return body, s.ROLLING_BACK if state.undoing else s.PAUSED if state.paused else s.RUNNING
+
+
+def _check_open(state: WorkflowState, path: str, verb: str) -> None:
+    """Only what is in an open branch or iteration can be settled, and only as a whole if nothing in it is in doubt."""
+    lane_path = lane_of(path)
+    unsettled = [key.removesuffix(UNDO) for key in (*state.intents, *state.doubts)]
+    inside = [other for other in unsettled if is_inside(other, path)]
+    if lane_path and lane_path not in state.lanes:
+        why = f"{lane_path!r} is not open: it has ended, or the workflow has not come to it"
+    elif inside:
+        why = f"step {inside[0]!r} in it has an attempt of unknown outcome; complete or skip that step first"
+    else:
+        return
+    message = f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: {why}"
+    raise Refused(message)
 
 
 def failed_step(state: WorkflowState) -> str:
@@ -76,6 +94,8 @@ def failed_step(state: WorkflowState) -> str:
     failed = None if state.failure is None else state.failure.step
     for name in state.names:
         step = state.steps.get(name)
+        if name in state.frames:
+            return current(state) or name
         if name == failed or step is None or step.status not in _PASSED:
             return name
     return state.names[-1]
@@ -104,28 +124,21 @@ def _settled(state: WorkflowState, path: str, verb: str) -> None:
 def _reopening(
     state: WorkflowState, path: str, log: Sequence[Record], workflow: WorkflowDefinition, verb: str, forced: str | None
 ) -> dict[str, Any]:
-    names = state.names
-    first = names.index(path)
-    # Effects that were undone have to be made again: start at the earliest of them.
-    for index in range(first):
-        step = state.steps.get(names[index])
-        if step is not None and step.status == s.COMPENSATED:
-            first = index
-            break
-    for name in names[:first]:
-        step = state.steps.get(name)
+    start = _start(state, path, workflow, verb)
+    for before in start.before:
+        step = state.steps.get(before)
         if step is None or step.status not in {s.COMPLETED, s.SKIPPED}:
             status = s.PENDING if step is None else step.status
             message = (
-                f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: step {name!r} "
-                f"before it is {status}; retry {name!r}, or complete or skip it first"
+                f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: step {before!r} "
+                f"before it is {status}; retry {before!r}, or complete or skip it first"
             )
             raise Refused(message)
-    reset = names[first:]
-    data, last = _history(state, log, names[first])
+    reset = _from(state, start, workflow)
+    data, last = _history(state, log, start, workflow)
     kept: dict[str, list[Any]] = {}
     for name in reset:
-        if name == forced or not workflow.by_path[name].commit:
+        if name == forced or workflow.place(name) is None or not workflow.by_path[name].commit:
             continue
         pending = state.kept.get(name)
         if pending is not None:  # kept by an earlier retry, and its turn has not come yet
@@ -136,18 +149,108 @@ def _reopening(
         if step is not None and step.status == s.COMPLETED:
             body = last[name]
             kept[name] = [s.COMPLETED, step.output, body.get("set", {}), body.get("del", []), step.attempt]
-    return {"reset": list(reset), "data": data, "kept": kept}
+    body = {"reset": reset, "data": data, "kept": kept}
+    if start.frames:
+        body |= {"frames": start.frames, "lanes": start.lanes}
+    return body
+
+
+class _Start:
+    """Where a retry starts over, and the branches and loops that are open then."""
+
+    __slots__ = ("before", "frames", "lanes", "path", "place")
+
+    def __init__(self, path: str, place: tuple[int, ...]) -> None:
+        self.path = path
+        self.place = place
+        """With the number of the decision, if it is one of a while but the first."""
+        self.before: list[str] = []
+        """The steps before it that have to be done."""
+        self.frames: dict[str, list[Any]] = {}
+        self.lanes: dict[str, list[Any]] = {}
+
+
+def _start(state: WorkflowState, path: str, workflow: WorkflowDefinition, verb: str) -> _Start:
+    start = _Start(path, _place(state, path, workflow))
+    # Effects that were undone have to be made again: start at the earliest of them.
+    for step in state.steps.values():
+        if step.status == s.COMPENSATED:
+            place = workflow.place(step.path)
+            if place is not None and place < start.place:
+                start = _Start(step.path, place)
+    at, reached = start.path, start.path in state.steps or start.path == current(state)
+    if workflow.by_path[at].kind == WHILE and len(start.place) > len(workflow.place(at) or ()):
+        number, names = start.place[-1] - 1, workflow.by_path[at].bodies[BODY].names  # type: ignore[index]
+        start.frames[at] = Frame("h", choice=True, number=number, last=f"{at}[{number}].{names[-1]}").to_tree()
+    while lane_path := lane_of(at):
+        owner = owner_of(lane_path)
+        node, execution = workflow.by_path[owner], state.steps.get(owner)
+        inside = lane_path[len(owner) + 1 :].removesuffix("]")
+        looping = node.kind in LOOPS
+        chosen = None if execution is None else execution.decision
+        if not reached or chosen is None or (not looping and chosen != inside):
+            message = (
+                f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: the workflow has "
+                f"not come to that step; retry {owner!r}, or a step that it has come to"
+            )
+            raise Refused(message)
+        body = node.bodies[BODY if looping else inside]  # type: ignore[index]
+        cursor = body.places[at[len(lane_path) + 1 :]]
+        choice = True if node.kind == WHILE else chosen
+        frame = Frame(letter(node), choice, int(inside) if looping else 0, open=[lane_path])
+        start.frames = {owner: frame.to_tree(), **start.frames}
+        start.lanes = {lane_path: Lane(owner, body.names, body.kinds, cursor).to_tree(), **start.lanes}
+        start.before = [f"{lane_path}.{name}" for name in body.names[:cursor]] + start.before
+        at = owner
+    start.before = state.names[: state.names.index(at)] + start.before
+    return start
+
+
+def _place(state: WorkflowState, path: str, workflow: WorkflowDefinition) -> tuple[int, ...]:
+    """Where a retry of `path` goes back to; of a while it is the last decision that it came to."""
+    place = workflow.place(path)
+    assert place is not None  # noqa: S101 -- the definition was asked for the step before
+    if workflow.by_path[path].kind != WHILE:
+        return place
+    frame = state.frames.get(path)
+    if frame is not None:
+        number = frame.number if frame.open else frame.number + 1
+    else:
+        inside = (step.path for step in state.steps.values() if step.path.startswith(f"{path}["))
+        number = max((int(other[len(path) + 1 :].partition("]")[0]) + 1 for other in inside), default=0)
+    return (*place, number) if number else place
+
+
+def _from(state: WorkflowState, start: _Start, workflow: WorkflowDefinition) -> list[str]:
+    """Every path that starts over, in the order of the definition."""
+    top = [name for name in state.names if (workflow.place(name) or ()) >= start.place]
+    nested = {path for path in (*state.steps, *state.kept) if "." in path}
+    if not nested:
+        return top
+    places = {path: _nearest(path, workflow) for path in nested}
+    late = [path for path, place in places.items() if place >= start.place]
+    places.update((name, workflow.place(name) or ()) for name in top)
+    return sorted((*top, *late), key=lambda path: places[path])
+
+
+def _nearest(path: str, workflow: WorkflowDefinition) -> tuple[int, ...]:
+    """The place of a path; if the definition does not have it any more, that of the nearest branch or loop around."""
+    for at in (path, *around(path)):
+        place = workflow.place(at)
+        if place is not None:
+            return place
+    return ()
 
 
 def _history(
-    state: WorkflowState, log: Sequence[Record], path: str
+    state: WorkflowState, log: Sequence[Record], start: _Start, workflow: WorkflowDefinition
 ) -> tuple[dict[str, object], dict[str, dict[str, Any]]]:
-    """Data as it was when the turn of `path` last came, and the last successful `step` body of every path."""
+    """Data as it was when the turn of `start` last came, and the last successful `step` body of every path."""
     replay = WorkflowState(state.tenant, state.name, state.id)
     before: dict[str, object] | None = None
     last: dict[str, dict[str, Any]] = {}
-    turns = iter(_turns(log, path))
-    turn = next(turns)
+    turns = _nested_turns(log, start, workflow) if start.frames else _turns(log, start.path)
+    turn = turns.pop(0)
     for record in log:
         body = record.body
         if record.type == r.RESOLVE and "undo" not in body:
@@ -156,17 +259,73 @@ def _history(
             last[body["p"]] = body
         evolve(replay, record)
         if record.type == r.ADOPT:
-            turn = next(turns)
+            turn = turns.pop(0)
             was = body.get("was", {})
-            last = {was.get(name, name): step for name, step in last.items()}
-        if "reset" in body and replay.cursor <= turn:
+            last = {renamed(name, was): step for name, step in last.items()}
+        if "reset" in body and turn.is_ahead(replay):
             before = None
-        if before is None and replay.cursor >= turn:
+        if before is None and turn.has_come(replay):
             before = dict(replay.data)  # its turn has come; what it or an undoing writes comes later
     return (dict(replay.data) if before is None else before), last
 
 
-def _turns(log: Sequence[Record], path: str) -> list[int]:
+class _TopTurn:
+    """The turn of a top-level step, which is at a place of its own in each definition the instance went through."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: int) -> None:
+        self._place = place
+
+    def is_ahead(self, replay: WorkflowState) -> bool:
+        """Whether the turn is still to come, or is just coming."""
+        return replay.cursor <= self._place
+
+    def has_come(self, replay: WorkflowState) -> bool:
+        """Whether the turn has come."""
+        return replay.cursor >= self._place
+
+
+class _NestedTurn:
+    """The turn of a step in a branch or loop, or of a while's decision but its first."""
+
+    __slots__ = ("_number", "_path", "_place", "_workflow")
+
+    def __init__(self, path: str, start: _Start, workflow: WorkflowDefinition) -> None:
+        self._path = path
+        self._place = start.place
+        self._workflow = workflow
+        self._number = start.place[-1] - 1 if start.path in start.frames else None
+        """Of a while: the iteration before the decision."""
+
+    def is_ahead(self, replay: WorkflowState) -> bool:
+        """Whether the turn is still to come, or is just coming."""
+        at = current(replay)
+        place = None if at is None else self._workflow.place(at)
+        if at is None or place is None:
+            return False
+        frame = replay.frames.get(at)
+        return (place if frame is None else (*place, frame.number + 1)) <= self._place
+
+    def has_come(self, replay: WorkflowState) -> bool:
+        """Whether the turn has come."""
+        if current(replay) != self._path:
+            return False
+        frame = replay.frames.get(self._path)
+        return (None if frame is None else frame.number) == self._number
+
+
+def _nested_turns(log: Sequence[Record], start: _Start, workflow: WorkflowDefinition) -> list[_TopTurn | _NestedTurn]:
+    path = start.path
+    turns: list[_TopTurn | _NestedTurn] = [_NestedTurn(path, start, workflow)]
+    for record in reversed(log):
+        if record.type == r.ADOPT:
+            path = renamed(path, {now: before for before, now in record.body.get("was", {}).items()})
+            turns.append(_NestedTurn(path, start, workflow))
+    return turns[::-1]
+
+
+def _turns(log: Sequence[Record], path: str) -> list[_TopTurn | _NestedTurn]:
     """How many steps come before `path`, in each of the definitions that the instance went through."""
     bodies = [record.body for record in log if record.type in {r.START, r.ADOPT}]
     names = bodies[-1]["names"]
@@ -176,4 +335,4 @@ def _turns(log: Sequence[Record], path: str) -> list[int]:
         was = body.get("was", {})
         ahead = {name for name in earlier["names"] if was.get(name, name) in ahead}
         turns.append(max((place + 1 for place, name in enumerate(earlier["names"]) if name in ahead), default=0))
-    return turns[::-1]
+    return [_TopTurn(place) for place in reversed(turns)]

@@ -9,6 +9,7 @@ from flux_core import records as r
 from flux_core import state as s
 from flux_core.actions import FINISH, PROCEED, Decision, Ignore, ReadMail, Rest
 from flux_core.machine.adoption import continuation, misfit
+from flux_core.machine.lanes import current
 from flux_core.records import Record
 
 TYPE_CHECKING = False
@@ -117,7 +118,7 @@ def claim(state: WorkflowState, lease: Lease, now: int) -> Decision:
     claim = Record(r.CLAIM, epoch, now, _term(lease), (status, lease.end(now)))
     if deaths < MOST_DEATHS:
         return Decision(PROCEED, claim)
-    at = state.names[state.cursor] if state.cursor < len(state.names) else None
+    at = current(state)
     detail = (
         f"{deaths} invocations died without progress, the last at step {at!r}; find out why (memory? time-outs of the "
         f"platform?), then retry, complete or skip that step, or cancel the workflow"

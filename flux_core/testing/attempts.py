@@ -43,7 +43,7 @@ class Attempt:
                  "what")  # fmt: skip
 
     def __init__(self, ctx: Context, what: str, now: int) -> None:
-        self.step = ctx.step or ""
+        self.step = ctx.path or ""
         self.number = ctx.attempt
         """1 for the first."""
         self.what = what
@@ -174,4 +174,4 @@ def matched(attempts: Iterable[Attempt], log: Iterable[Record]) -> Iterator[tupl
                 break
 
 
-_OUTCOMES = frozenset({r.STEP, r.COMP, r.RETRY_WAIT, r.STUCK})
+_OUTCOMES = frozenset({r.STEP, r.DECIDE, r.COMP, r.RETRY_WAIT, r.STUCK})

@@ -202,7 +202,7 @@ class _Trial:
         return End(
             result.status,
             result.data,
-            [(step.name, step.status, step.output) for step in result.history],
+            [(step.path, step.status, step.output) for step in result.history],
             None if result.error is None else (result.error.type, result.error.step),
             self._effects() if callable(self._effects) else deepcopy(self._effects),
         )
@@ -243,6 +243,7 @@ _WORDS = {
     r.CLAIM: "a claim",
     r.STEP: "the outcome of step {p!r}",
     r.SKIPPED: "step {p!r} skipped",
+    r.DECIDE: "the decision of {p!r}",
     r.INTENT: "the intent of step {p!r}",
     r.COMP: "step {p!r} undone",
     r.RETRY_WAIT: "step {p!r} to be tried again",

@@ -13,7 +13,8 @@ from flux_core import state as s
 from flux_core.codec import decode_record, encode_state
 from flux_core.keys import idempotency_key
 from flux_core.load import load
-from flux_core.machine import evolve, takeover_at, timer
+from flux_core.machine import current, evolve, takeover_at, timer
+from flux_core.paths import renamed
 from flux_core.state import WorkflowState
 from flux_core.testing.journal import RUN, UNDONE, Effect
 from flux_core.testing.story import story
@@ -111,13 +112,13 @@ class _Walk:
             self._check_effect(self._pending.pop(0))
 
     def _rename(self, was: dict[str, str]) -> None:
-        self._successes = {was.get(path, path): at for path, at in self._successes.items()}
-        self._order = [was.get(path, path) for path in self._order]
-        self._commits = {was.get(path, path) for path in self._commits}
+        self._successes = {renamed(path, was): at for path, at in self._successes.items()}
+        self._order = [renamed(path, was) for path in self._order]
+        self._commits = {renamed(path, was) for path in self._commits}
 
         def now(key: str) -> str:
             plain = key.removesuffix(UNDO)
-            return was.get(plain, plain) + key[len(plain) :]
+            return renamed(plain, was) + key[len(plain) :]
 
         self._intents = {(generation, now(key), a): at for (generation, key, a), at in self._intents.items()}
 
@@ -179,8 +180,9 @@ class _Walk:
             late = state.expires is not None and state.expires <= record.at
             _must(late and not state.undoing, "rule 6", f"record {seq} ends the workflow's time at {state.expires}")
             return
-        if record.type in {r.STEP, r.SKIPPED, r.RECV, r.TIMEOUT} or (record.type == r.INTENT and "undo" not in body):
-            at = state.names[state.cursor] if state.cursor < len(state.names) else None
+        forward = {r.STEP, r.SKIPPED, r.DECIDE, r.RECV, r.TIMEOUT}
+        if record.type in forward or (record.type == r.INTENT and "undo" not in body):
+            at = current(state)
             _must(path == at, "I12", f"record {seq} ({record.type}) is of step {path!r}, but the next is {at!r}")
         if record.type in {r.RECV, r.TIMEOUT}:
             _must(path in state.waits, "I10", f"record {seq} ({record.type}) ends a wait of {path!r} that is not open")
@@ -231,7 +233,7 @@ class _Walk:
     def _key(self, plain: str, path: str | None = None) -> str:
         ref = self.ref
         k = self.state.discarded.get(plain, 0)
-        origin = self.state.origins.get(plain, plain) + (path or plain)[len(plain) :]
+        origin = renamed(plain, self.state.origins) + (path or plain)[len(plain) :]
         return idempotency_key(ref.tenant, ref.workflow, ref.id, origin, k)
 
 

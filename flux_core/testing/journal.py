@@ -48,7 +48,7 @@ class Journal(list[Effect]):
         around = ctx._live()  # noqa: SLF001 -- the journal compares what the engine believed with what the store has
         tail = None if self._storage is None else self._storage.tail(around.ref)
         effect = Effect(
-            f"{ctx.step}{UNDO if what == UNDONE else ''}",
+            f"{ctx.path}{UNDO if what == UNDONE else ''}",
             ctx.attempt,
             ctx.idempotency_key,
             what,

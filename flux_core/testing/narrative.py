@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flux_core import records as r
 from flux_core import state as s
-from flux_core.machine import evolve
+from flux_core.machine import evolve, said
 from flux_core.records import Record
 from flux_core.state import WorkflowState
 from flux_core.testing.attempts import COMPLETED, RUNNING, UNKNOWN, WAITING, matched
@@ -125,6 +125,10 @@ def _skipped(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
     return f"{body['p']} skipped" + (", as before the retry" if "h" in body else ": its condition does not hold")
 
 
+def _decide(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
+    return said(body)
+
+
 def _comp(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
     if "e" in body:
         return f"{body['p']} could not be undone: {_error(body)}"
@@ -213,6 +217,7 @@ _LINES: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], str | list[s
     r.SUSP: _nothing,
     r.STEP: _step,
     r.SKIPPED: _skipped,
+    r.DECIDE: _decide,
     r.COMP: _comp,
     r.RETRY_WAIT: _retry_wait,
     r.RECV: _recv,

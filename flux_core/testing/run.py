@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flux_core import state as s
 from flux_core.keys import idempotency_key
+from flux_core.paths import declared, renamed
 from flux_core.testing.journal import RUN
 from flux_core.testing.stubs import UNSET
 from flux_core.testing.typed import misfit
@@ -95,7 +96,7 @@ class Run:
         state = self._bench.state(self)
         if state.terminal:
             return ()
-        return tuple(name for path in state.names if path in state.waits for name in state.waits[path].signals)
+        return tuple(name for wait in state.waits.values() for name in wait.signals)
 
     @overload
     def output(self, step: str) -> Any: ...
@@ -116,16 +117,20 @@ class Run:
         return entry.output
 
     def attempts(self, step: str | None = None) -> list[Attempt]:
-        """The calls of a step's handler and compensator (of all steps, without a name) in the order they began."""
-        if step is not None:
+        """The calls of a step's handler and compensator (of all steps, without a name) in the order they began.
+
+        `poll.fetch` are those of all iterations, `poll[1].fetch` those of one; of a branch or loop, its decisions.
+        """
+        if step is not None and not any(declared(entry.path) == step for entry in self.history):
             self._step(step)
-        return [attempt for attempt in self._bench.attempts(self) if step is None or attempt.step == step]
+        attempts = self._bench.attempts(self)
+        return [one for one in attempts if step is None or step in {one.step, declared(one.step)}]
 
     def idempotency_key(self, step: str, *, undo: bool = False) -> str:
         """The `ctx.idempotency_key` of the step (with `undo`, of its compensator): for a look at the other side."""
         self._step(step)
         state = self._bench.state(self)
-        path = state.origins.get(step, step)  # a renamed step keeps its key
+        path = renamed(step, state.origins)  # a renamed step keeps its key
         path = path + UNDO if undo else path
         return idempotency_key(state.tenant, state.name, state.id, path, state.discarded.get(step, 0))
 

@@ -14,6 +14,7 @@ from flux_core.engine import FluxEngine
 from flux_core.errors import DefinitionError
 from flux_core.testing.attempts import Logbook
 from flux_core.testing.journal import RUN, UNDONE
+from flux_core.workflow import Body, Nodes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,13 +56,13 @@ class Stage:
         if found is None:
             found = self._copies[definition] = copy(definition)
             found.steps = tuple(self._step(definition.name, step) for step in definition.steps)
-            found.by_path = {step.path: step for step in found.steps}
-            self._handlers.update(step.handler for step in found.steps)
+            found.by_path = Nodes(found.steps)
+            self._handlers.update(step.handler for step in found.by_path.values())
         return found
 
     def put(self, definition: WorkflowDefinition, step: str, part: str, stub: Stub) -> None:
         """Let `stub` play a part of a step from now on; `UnknownStep` or `DefinitionError` if there is no such part."""
-        found = definition.step(step)
+        found = _declared(definition, step)
         there = {
             HANDLER: True,
             COMPENSATE: found.compensate is not None,
@@ -78,7 +79,7 @@ class Stage:
 
     def remove(self, definition: WorkflowDefinition, step: str, part: str) -> None:
         """From now on the part is the workflow's own again."""
-        definition.step(step)
+        _declared(definition, step)
         self._stubs.pop((definition.name, step, part), None)
 
     def _step(self, workflow: str, step: StepDefinition) -> StepDefinition:
@@ -91,6 +92,10 @@ class Stage:
             made.compensate.handler = self._noted(workflow, step.path, COMPENSATE, step.compensate.handler, UNDONE)
         if isinstance(step.on_unknown, Verify):
             made.on_unknown = Verify(self._stubbed(workflow, step.path, VERIFY, step.on_unknown.probe))
+        if step.bodies is not None:
+            made.bodies = {
+                key: Body(tuple(self._step(workflow, node) for node in body.nodes)) for key, body in step.bodies.items()
+            }
         return made
 
     def _stubbed(self, workflow: str, path: str, part: str, real: Handler) -> Handler:
@@ -151,6 +156,11 @@ class Stage:
                 raise
 
         return ask
+
+
+def _declared(definition: WorkflowDefinition, path: str) -> StepDefinition:
+    """The node that is declared at `path` (`poll.fetch`, for every iteration); `UnknownStep` if there is none."""
+    return definition.by_path[path] if path in definition.by_path else definition.step(path)
 
 
 class StagedEngine(FluxEngine):

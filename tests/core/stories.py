@@ -14,6 +14,7 @@ from flux_core import (
     Unknown,
     compensation,
     create_workflow,
+    flow,
     sleep,
     verify,
     wait,
@@ -145,6 +146,34 @@ def is_adopted(lab: Lab) -> None:
     lab.engine().retry_step(again.step("last", lab.note("last")), "o-1", "bb")
 
 
+def branches(lab: Lab) -> None:
+    """An if, a switch and both loops; a step in one fails, is retried, and the definition changes inside of one."""
+
+    def body() -> Any:
+        inner = flow().commit("pay", lab.note("pay")).step("x", once, retry=DURABLE)
+        return inner.switch("kind", lambda ctx: "gold", {"gold": lab.note("gift", (1,))}, default=lab.note("none"))
+
+    def fetch(ctx: Context) -> object:
+        if ctx.iteration == 1 and lab.calls.count("fetch") == 1:
+            lab.calls.append("fetch")
+            raise NonRetryable
+        lab.calls.append("fetch")
+        return wait("go", 60, ctx.iteration)
+
+    w = create_workflow("order").if_("check", lambda ctx: True, body(), lab.note("no"))
+    w.loop("poll", 3, flow().step("fetch", fetch)).while_("more", lambda ctx: ctx.iteration < 2, lab.note("more"))
+    lab.engine().execute(w, None, "o-1")
+    for _ in range(2):
+        lab.clock.advance(60)
+        lab.engine().wake(w, "o-1")
+    lab.engine().retry_step(w, "o-1", "poll[1].fetch", who="ann")
+    changed = create_workflow("order").if_("check", lambda ctx: True, body(), lab.note("no"))
+    changed.loop("ask", 3, flow().step("new", lab.note("new")).step("get", fetch, aliases="fetch"), aliases="poll")
+    changed.while_("more", lambda ctx: ctx.iteration < 2, lab.note("more"))
+    lab.engine().signal(changed, "o-1", "go", (1, 2))
+    lab.engine().skip_step(changed, "o-1", "ask[2].get")
+
+
 def dies(lab: Lab) -> None:
     w = create_workflow("order").commit("a", once, idempotent=True).step("b", lab.die)
     for _ in range(6):
@@ -195,6 +224,7 @@ STORIES: Final[dict[str, Callable[[Lab], None]]] = {
         hands_over,
         is_blocked,
         is_adopted,
+        branches,
         dies,
         has_a_picky_definition,
         is_interrupted,

@@ -53,8 +53,21 @@ def _long_life() -> tuple[WorkflowBuilder, list[bytes]]:
     engine.signal(workflow, "1", "go", 1, "m1")
     repaired.append(True)
     engine.retry_step(workflow, "1", "fails")
-    engine.cancel(workflow, "1", "enough")
-    return workflow, store.read(REF)
+    engine.pause(workflow, "1", who="ann")
+    engine.unpause(workflow, "1")
+    changed = (
+        create_workflow("w", timeout=60)
+        .step("new", lambda ctx: None)
+        .step("a", lambda ctx: ctx.data.update(x=1))
+        .commit("paid", lambda ctx: {"paid": 1}, compensate=lambda ctx: None, aliases="charge")
+        .step("skipped", lambda ctx: None, when=lambda ctx: False)
+        .step("ask", lambda ctx: wait("go", 60, on_timeout="nobody"))
+        .step("fails", fails)
+        .step("last", lambda ctx: wait("go"))
+    )
+    engine.retry_step(changed, "1", "ask")
+    engine.cancel(changed, "1", "enough")
+    return changed, store.read(REF)
 
 
 WORKFLOW, LOG = _long_life()
@@ -86,10 +99,10 @@ def test_whatever_field_of_a_record_is_missing_or_of_another_kind(seq: int) -> N
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"not json", b"\xff\xfe", b"[]", b"null", b"7", b"{}", b'{"v":1}', b"[" * 100_000]
+    "raw", ["text", b"", b"not json", b"\xff\xfe", b"[]", b"null", b"7", b"{}", b'{"v":1}', b"[" * 100_000]
 )
 @pytest.mark.parametrize("seq", [0, 3, len(LOG) - 1])
-def test_what_is_no_record_is_refused_naming_its_key(raw: bytes, seq: int) -> None:
+def test_what_is_no_record_is_refused_naming_its_key(raw: Any, seq: int) -> None:
     store = MemoryStorage()
     for number, record in enumerate(LOG):
         store.append(REF, number, raw if number == seq else record)

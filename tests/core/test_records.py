@@ -22,6 +22,7 @@ OWNERS = {
     r.RENEW,
     r.STEP,
     r.SKIPPED,
+    r.DECIDE,
     r.INTENT,
     r.COMP,
     r.RETRY_WAIT,

@@ -24,6 +24,7 @@ from flux_core import (
     Unknown,
     compensation,
     create_workflow,
+    flow,
     sleep,
     verify,
     wait,
@@ -134,6 +135,19 @@ EPISODES: dict[str, tuple[Callable[[], WorkflowBuilder], int, int, str]] = {
     "a compensation that is tried again": (
         lambda: W("w").step("a", nothing, compensate=compensation(raises(ValueError("x"), 1), retry=AT_ONCE))
         .step("c", raises(NonRetryable("x"))), 2 + 1, 2, "rolled_back",
+    ),
+    "a branch: its decision, and its steps": (
+        lambda: W("w").if_("a", lambda ctx: True, flow().step("b", nothing).commit("c", nothing)), 3, 1, "completed",
+    ),
+    "a branch with nothing to run": (lambda: W("w").if_("a", lambda ctx: False, nothing), 1, 0, "completed"),
+    "a loop: one decision, and its steps": (
+        lambda: W("w").loop("a", 10, flow().step("b", nothing).commit("c", nothing)), 1 + 20, 10, "completed",
+    ),
+    "a while: a decision for each iteration and one for the end": (
+        lambda: W("w").while_("a", lambda ctx: ctx.iteration < 5, nothing), 6 + 5, 0, "completed",
+    ),
+    "a decision that is tried again inline costs nothing": (
+        lambda: W("w").if_("a", raises(ValueError("x"), 2), nothing, retry=AT_ONCE), 2, 0, "completed",
     ),
     "a quarantined commit: its intent, and the record that says so": (
         lambda: W("w").step("a", nothing).commit("b", raises(Unknown("x"))), 1, 1, "stuck",

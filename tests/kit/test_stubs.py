@@ -13,6 +13,7 @@ from flux_core import (
     Done,
     UnknownStep,
     create_workflow,
+    flow,
     sleep,
     verify,
     wait,
@@ -25,10 +26,46 @@ if TYPE_CHECKING:
 
 
 def flow_of(*names: str, **options: Any) -> WorkflowBuilder:
-    flow = create_workflow("flow")
+    w = create_workflow("flow")
     for name in names:
-        flow.step(name, lambda ctx: f"real {ctx.step}", **options)
-    return flow
+        w.step(name, lambda ctx: f"real {ctx.step}", **options)
+    return w
+
+
+class TestInBranchesAndLoops:
+    def workflow(self) -> WorkflowBuilder:
+        body = flow().step("fetch", lambda ctx: f"real {ctx.iteration}").wait("answer", "go")
+        return (
+            create_workflow("nested")
+            .if_("check", lambda ctx: False, lambda ctx: "yes", flow().step("no", lambda ctx: "no"))
+            .loop("poll", 2, body)
+        )
+
+    def test_a_step_of_a_loop_is_played_in_every_iteration(self) -> None:
+        w = self.workflow()
+        flux = FluxTest(w)
+        flux.stub("poll.fetch", sequence=["a", "b"])
+        run = flux.execute(w)
+        assert run.waiting_for == ("go",)
+        run.signal("go")
+        run.signal("go")
+        run.assert_completed()
+        assert [run.output(f"poll[{number}].fetch") for number in range(2)] == ["a", "b"]
+        assert [attempt.step for attempt in run.attempts("poll.fetch")] == ["poll[0].fetch", "poll[1].fetch"]
+        assert [attempt.output for attempt in run.attempts("poll[1].fetch")] == ["b"]
+        assert "poll: 2 times" in run.story()
+
+    def test_a_decision_is_played_like_a_step(self) -> None:
+        w = self.workflow()
+        flux = FluxTest(w)
+        flux.stub("check", returns=True)
+        run = flux.execute(w)
+        assert (run.output("check"), run.output("check.then.run")) == ("yes", "yes")
+        assert "check: then" in run.story()
+        with pytest.raises(
+            UnknownStep, match=r"its steps are check, check\.then\.run, check\.else\.no, poll, poll\.fetch"
+        ):
+            flux.stub("poll.fecth", returns=1, workflow=w)
 
 
 class TestWhatAStubDoes:

@@ -14,6 +14,7 @@ from flux_core import (
     Done,
 )
 from flux_core.keys import idempotency_key
+from flux_core.paths import renamed
 from flux_core.testing import Journal, VirtualClock
 from flux_core.testing.journal import RUN, UNDONE
 
@@ -105,7 +106,7 @@ def look(world: World, stuck: FluxResult) -> tuple[str, list[object] | None]:
     assert state.stuck is not None, "only a stuck instance has a place where it is stuck"
     path = state.stuck[1]
     assert path is not None
-    origin = state.origins.get(path, path)
+    origin = renamed(path, state.origins)
     key = idempotency_key(state.tenant, state.name, state.id, origin, state.discarded.get(path, 0))
     return path, [world.happened[key]] if key in world.happened else None
 

@@ -13,6 +13,7 @@ from flux_core import (
     Unknown,
     compensation,
     create_workflow,
+    flow,
     sleep,
     sleep_until,
     verify,
@@ -543,6 +544,127 @@ def _large(world: World) -> WorkflowBuilder:
     )
 
 
+# --- branches and loops ---------------------------------------------------------------------------------------
+
+
+def _branch(world: World) -> WorkflowBuilder:
+    def asked(ctx: Context) -> bool:
+        ctx.data.asked = "what a condition writes vanishes"
+        return bool(world.effect(ctx, True))
+
+    then = (
+        flow().step("note", lambda ctx: ctx.data.update(noted=1)).commit("pay", lambda ctx: world.effect(ctx, "paid"))
+    )
+    return (
+        create_workflow("branch")
+        .if_("check", asked, then.step("after", lambda ctx: ctx.results["pay"]), world.effect)
+        .if_("nothing", lambda ctx: False, world.effect)
+        .step("end", lambda ctx: ctx.results["check"])
+    )
+
+
+def _switch(world: World) -> WorkflowBuilder:
+    cases = {"a": flow().step("never", world.effect), "b": flow().step("never", world.effect)}
+    return (
+        create_workflow("switch")
+        .switch("kind", lambda ctx: "c", cases, default=flow().commit("gift", lambda ctx: world.effect(ctx, "sent")))
+        .switch("other", lambda ctx: "a", {"a": lambda ctx: "one"})
+    )
+
+
+def _loops(world: World) -> WorkflowBuilder:
+    """The second iteration fails until the world is repaired."""
+
+    def check(ctx: Context) -> object:
+        if ctx.iteration == 1 and not world.repaired:
+            raise NonRetryable("out of stock")
+        return (ctx.results["charge"], ctx.iteration)
+
+    def charge(ctx: Context) -> object:
+        ctx.data.charged = [*ctx.data.get("charged", []), ctx.iteration]
+        return world.effect(ctx, "paid")
+
+    def charged(ctx: Context) -> object:
+        answer = world.probe(ctx)
+        if isinstance(answer, Done):
+            ctx.data.charged = [*ctx.data.get("charged", []), ctx.iteration]
+        return answer
+
+    body = flow().commit("charge", charge, on_unknown=verify(charged)).step("check", check)
+    return create_workflow("loops").loop("each", lambda ctx: 3, body).step("end", lambda ctx: ctx.results["each"])
+
+
+def _polls(world: World) -> WorkflowBuilder:
+    body = flow().step("look", lambda ctx: ctx.iteration).wait("answer", "approval")
+    return create_workflow("polls").while_("poll", lambda ctx: ctx.results.get("answer") != "yes", body)
+
+
+def _branch_saga(world: World) -> WorkflowBuilder:
+    def fail(ctx: Context) -> None:
+        if ctx.iteration == 1 and not world.repaired:
+            raise NonRetryable("out of stock")
+
+    inner = flow().commit("pay", world.effect, compensate=world.undo, on_unknown=verify(world.probe))
+    outer = flow().step("a", world.effect, compensate=world.undo).loop("each", 2, inner.step("fail", fail))
+    return (
+        create_workflow("branch-saga")
+        .step("first", world.effect, compensate=world.undo)
+        .if_("check", lambda ctx: True, outer)
+        .step("end", world.effect)
+    )
+
+
+def _decides_later(world: World) -> WorkflowBuilder:
+    def flaky(ctx: Context) -> bool:
+        if world.first("flaky"):
+            raise RuntimeError("later")
+        return ctx.iteration == 0
+
+    return create_workflow("decides-later").while_("poll", flaky, world.effect, retry=LATER)
+
+
+def _loop_in_doubt(world: World) -> WorkflowBuilder:
+    def charge(ctx: Context) -> object:
+        answer = world.effect(ctx, "paid")
+        if ctx.iteration == 1:
+            raise Unknown("no idea")
+        return answer
+
+    return create_workflow("loop-in-doubt").loop("each", 3, flow().commit("charge", charge).step("after", world.effect))
+
+
+def _loop_handed_over(world: World) -> WorkflowBuilder:
+    def work(ctx: Context) -> int:
+        world.clock.advance(4)
+        ctx.data.done = [*ctx.data.get("done", []), ctx.iteration]
+        return len(ctx.data.done)
+
+    return create_workflow("loop-handed-over").loop("each", 7, flow().step("work", work).sleep("nap", 1))
+
+
+def _loop_changes(world: World) -> WorkflowBuilder:
+    body = flow().commit("charge", world.effect, on_unknown=verify(world.probe)).wait("ask", "approval")
+    return create_workflow("loop-changes").loop("each", 2, body.step("after", world.effect)).step("end", world.effect)
+
+
+def _loop_changed(world: World) -> WorkflowBuilder:
+    """The loop, its commit and its wait are renamed, and a step comes in before and one behind the wait."""
+    body = (
+        flow().step("new", world.effect).commit("pay", world.effect, on_unknown=verify(world.probe), aliases="charge")
+    )
+    body.wait("question", "approval", aliases="ask").step("more", world.effect)
+    return create_workflow("loop-changes").loop("every", 2, body, aliases="each").step("last", world.effect)
+
+
+def _loop_large(world: World) -> WorkflowBuilder:
+    def large(ctx: Context) -> str:
+        ctx.data[f"{ctx.iteration}"] = "x" * 9_000
+        return "y" * 9_000
+
+    body = flow().step("large", large).sleep("nap", HOUR).if_("odd", lambda ctx: ctx.iteration % 2, world.effect)
+    return create_workflow("loop-large").loop("each", 4, body).step("end", lambda ctx: sorted(ctx.data))
+
+
 # --- all of them ------------------------------------------------------------------------------------------
 
 SHAPES = (
@@ -610,5 +732,23 @@ SHAPES = (
           (execute(), signal("approval", {"by": "me"}, "m1"), repair, retry_step("after")), "completed"),
     Shape("hand-overs at the deadline", _handed_over, (execute(15),), "completed", deadline=15),
     Shape("snapshots", _large, (execute(), signal("go", "g", "m1"), later(HOUR)), "completed"),
+    Shape("an if with a commit", _branch, (execute(),), "completed"),
+    Shape("a switch with a default", _switch, (execute(),), "completed"),
+    Shape("a loop resumed in its second iteration", _loops, (execute(), repair, resume), "completed"),
+    Shape("a loop retried from an iteration that is done", _loops,
+          (execute(), repair, retry_step("each[0].charge")), "completed"),
+    Shape("a loop retried from its decision", _loops, (execute(), repair, retry_step("each")), "completed"),
+    Shape("a while with a wait inside", _polls,
+          (execute(), signal("approval", "no", "m1"), signal("approval", "yes", "m2")), "completed"),
+    Shape("a decision that is tried again later", _decides_later, (execute(), later(HOUR)), "completed"),
+    Shape("a saga out of a loop in an if", _branch_saga, (execute(),), "rolled_back"),
+    Shape("a saga out of a loop in an if, resumed", _branch_saga, (execute(), repair, resume), "completed"),
+    Shape("a commit in a loop that is settled by hand", _loop_in_doubt, (execute(),), "completed", stops=1),
+    Shape("cancel inside a loop", _loop_changes, (execute(), cancel("enough")), "cancelled"),
+    Shape("a loop whose definition changes meanwhile", _loop_changes,
+          (execute(), deploy(_loop_changed), signal("approval", 1, "m1"), signal("approval", 2, "m2")), "completed"),
+    Shape("a loop handed over at the deadline", _loop_handed_over,
+          (execute(15), *[later(2)] * 7), "completed", deadline=15),
+    Shape("a loop with snapshots", _loop_large, (execute(), *[later(HOUR)] * 4), "completed"),
     Shape("execute twice", _commit, (execute(), execute()), "completed"),
 )  # fmt: skip

@@ -108,8 +108,7 @@ def check(
                 if as_json:
                     emit(verdict.as_json())
                 workflow = verdict.ref.workflow if verdict.ref else ""
-                notes_ = verdict.notes if verdict.possible else ()  # they tell how it goes on
-                groups.setdefault((workflow, verdict.problems, notes_), []).append(verdict.name)
+                groups.setdefault((workflow, verdict.problems, verdict.notes), []).append(verdict.name)
     except BrokenPipeError:
         drop_output()  # whoever read it has gone
         raise typer.Exit(SOME_FAILED) from None
