@@ -53,6 +53,8 @@ class _Ways:
         self._log = seen.log
         self._adopted = False
         self._say = seen.target.command
+        self._reset: list[str] = []
+        """The steps that the verb which was asked about last starts over."""
         self._kept = {letter.mail.name for letter in seen.letters()}
         self.hindrance: str | None = None
         """Why the first step that was asked about cannot be retried, completed or skipped."""
@@ -129,24 +131,22 @@ class _Ways:
             yield from self._again(path)
 
     def _again(self, path: str) -> Iterator[Remedy]:
-        anew = self._anew(path)
         if self._may("retry_step", path):
-            does = f"run {path} and the later steps; --data changes the data first{anew}"
+            does = f"run {path} and the later steps; --data changes the data first{self._anew(path)}"
             yield Remedy(self._say("retry", path), does)
         if self._may("complete_step", path):
-            does = f"go on as if {path} had succeeded; --output gives its result{anew}"
+            does = f"go on as if {path} had succeeded; --output gives its result{self._anew(path)}"
             yield Remedy(self._say("complete", path), does)
         if self._may("skip_step", path):
-            yield Remedy(self._say("skip", path), f"go on without {path}{anew}")
+            yield Remedy(self._say("skip", path), f"go on without {path}{self._anew(path)}")
 
     def _anew(self, path: str) -> str:
-        """Where a repair of `path` really begins: effects that were undone have to be made again before it."""
-        for name, step in self._state.steps.items():  # in the order in which they ran
-            if name == path:
-                break
-            if step.status == s.COMPENSATED:
-                return f" (it starts over at {name}, because that was undone)"
-        return ""
+        """Where the repair of `path` that was asked about last begins: what was undone is made again first."""
+        first = self._reset[0] if self._reset else path
+        step = self._state.steps.get(first)
+        if first == path or step is None or step.status != s.COMPENSATED:
+            return ""
+        return f" (it starts over at {first}, because that was undone)"
 
     def _tick(self) -> Iterator[Remedy]:
         state = self._state
@@ -185,7 +185,9 @@ class _Ways:
     def _ask(self, verb: str, step: str, *, force: bool) -> None:
         try:
             self._adopt()
-            decide(self._seen.definition, self._state, self._event(verb, step, force=force), self._seen.now)
+            event = self._event(verb, step, force=force)
+            (record,) = decide(self._seen.definition, self._state, event, self._seen.now).records
+            self._reset = record.body.get("reset", [])
         except Refused as error:
             self.hindrance = self.hindrance or str(failure(error))
             raise

@@ -13,6 +13,7 @@ from flux_cli.operation import operate
 from flux_cli.options import App, Instance, Json, Who, Why, who
 from flux_cli.targets import targeted
 from flux_core import state as s
+from flux_core.machine.lanes import current
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,8 +158,8 @@ def _put_down(step: str, how: str) -> Callable[[Inspection], str | None]:
 
     def remark(seen: Inspection) -> str | None:
         state = seen.state
-        later = state.names[state.cursor + 1 :]
-        if state.terminal or state.undoing or step not in later:
+        at, place = current(state), seen.definition.place
+        if state.terminal or state.undoing or at is None or (place(at) or ()) >= (place(step) or ()):
             return None
         return f"Step {step} is on record as {how}, and will not run when its turn comes."
 
