@@ -38,7 +38,7 @@ class Continuation:
         self.renamed = dict(renamed)
         """Steps that have another name now, by `aliases`: old -> new."""
         self.passed = list(passed)
-        """New steps that stand before one that is done, or waits: they are skipped here."""
+        """New steps that stand before one that is done, or waits: they are skipped here, unless they were done once."""
 
     @property
     def possible(self) -> bool:
@@ -72,7 +72,9 @@ def adopted(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Rec
         body["was"] = found.renamed
     if found.passed:
         body["pass"] = found.passed
-    return Record(r.ADOPT, state.epoch, now, body)
+    # What it rested for may be gone, or have a new step before it: nobody owns it, so somebody has to look.
+    header = (s.SUSPENDED, now) if state.status == s.SUSPENDED else None
+    return Record(r.ADOPT, state.epoch, now, body, header)
 
 
 def misfit(workflow: WorkflowDefinition, state: WorkflowState, problems: Iterable[str]) -> str:
@@ -94,17 +96,30 @@ class _Comparison:
         self._place = {step.name: place for place, step in enumerate(workflow.steps)}
         old = dict(zip(state.names, state.kinds, strict=True))
         self._kinds = old
-        self._renamed = {
-            alias: step.name
-            for step in workflow.steps
-            if step.name not in old
-            for alias in step.aliases
-            if alias in old and alias not in self._place
-        }
-        self._now = {name: name if name in self._place else self._renamed.get(name) for name in old}
-        """What each step is called now; None if it is gone."""
         self._problems: list[str] = []
         self._notes: list[str] = []
+        self._renamed: dict[str, str] = {}
+        for step in workflow.steps:
+            if step.name not in old:
+                self._find_old(step.name, [alias for alias in step.aliases if alias in old])
+        self._now = {name: name if name in self._place else self._renamed.get(name) for name in old}
+        """What each step is called now; None if it is gone."""
+
+    def _find_old(self, name: str, aliases: Sequence[str]) -> None:
+        """A step takes the place of one; of several only where none of them has begun."""
+        begun = [alias for alias in aliases if self._has_begun(alias)] if len(aliases) > 1 else []
+        if begun:
+            self._problems.append(
+                f"step {name!r} has both {' and '.join(map(repr, aliases))} as aliases, and the instance has begun "
+                f"{begun[0]!r}: one step cannot take the place of several there; keep them until it has ended"
+            )
+        self._renamed.update(dict.fromkeys(aliases if begun else aliases[:1], name))
+
+    def _has_begun(self, path: str) -> bool:
+        state = self._state
+        step = state.steps.get(path)
+        open_ = (state.completed, state.waits, state.intents, state.doubts, state.kept)
+        return any(path in paths for paths in open_) or (step is not None and step.status in _DONE)
 
     def verdict(self) -> Continuation:
         state = self._state
@@ -114,6 +129,8 @@ class _Comparison:
         if not state.undoing or state.terminal:  # an instance that is being undone only looks back
             self._check_waits()
             passed = self._check_order()
+        else:
+            passed = [path for path, step in state.steps.items() if self._is_back(path) and step.status in _DONE]
         self._note(passed)
         return Continuation(self._problems, self._notes, self._renamed, passed)
 
@@ -126,13 +143,19 @@ class _Comparison:
 
     def _check_done(self) -> None:
         state = self._state
+        for path, step in state.steps.items():
+            if step.status == s.COMPENSATION_FAILED and path in self._now:
+                self._is_there(path, f"the compensation of step {path!r} has failed, and nobody has settled it")
         kept = [path for path, keep in state.kept.items() if keep.how == s.COMPLETED]
-        for path in dict.fromkeys((*state.completed, *kept)):
+        undoable = dict.fromkeys((*state.completed, *kept))
+        # An instance that has been undone does not look at commits that cannot be undone any more; they stand.
+        stand = [path for path, step in state.steps.items() if step.status == s.COMPLETED]
+        for path in dict.fromkeys((*undoable, *stand)):
             if self._was(path, COMMITS):
                 what = f"commit {path!r} has been made, and must not be made again"
                 if self._is_there(path, what):
                     self._is_commit(path, what)
-            elif self._was(path, UNDOABLE):
+            elif path in undoable and self._was(path, UNDOABLE):
                 self._is_there(path, f"step {path!r} is done, and must be undone if a later step fails")
 
     def _check_waits(self) -> None:
@@ -140,8 +163,11 @@ class _Comparison:
             for_what = " or ".join(map(repr, wait.signals))
             self._is_there(path, f"step {path!r} waits for {f'the signal {for_what}' if for_what else 'its time'}")
 
+    def _is_back(self, path: str) -> bool:
+        return path in self._place and path not in self._now.values()
+
     def _was(self, path: str, kinds: str) -> bool:
-        return self._kinds.get(path, "") in kinds
+        return path in self._kinds and self._kinds[path] in kinds
 
     def _undo_is_gone(self, path: str) -> bool:
         name = self._now[path]
@@ -165,7 +191,8 @@ class _Comparison:
         """The order of what is done; the new steps that it has passed."""
         state, place = self._state, self._place
         last, last_name = -1, ""
-        for name in state.names[: state.cursor]:
+        names, cursor = state.names, self._first_to_run()
+        for name in names[:cursor]:
             now = self._now[name]
             if now is None:
                 continue
@@ -177,25 +204,39 @@ class _Comparison:
             else:
                 last, last_name = place[now], now
         begun, waits = last, ""
-        at = state.names[state.cursor] if state.cursor < len(state.names) else None
-        if at in state.waits:  # it has begun: what is new before it comes too late
+        at = names[cursor] if cursor < len(names) else None
+        # It has begun: what is new before it comes too late.
+        if at in state.waits or at in state.intents or at in state.doubts:
             now = self._now[at]
             if now is not None and place[now] > last:
                 begun, waits = place[now], now
-        for name in state.names[state.cursor :]:
+        for name in names[cursor:]:
             now = self._now[name]
             step = state.steps.get(name)
             if now is not None and place[now] < begun and (step is None or step.status not in _DONE):
-                behind = f"{last_name!r}, which is done" if place[now] < last else f"{waits!r}, which waits"
+                begins = "waits" if at in state.waits else "has begun"
+                behind = f"{last_name!r}, which is done" if place[now] < last else f"{waits!r}, which {begins}"
                 self._problems.append(
                     f"step {now!r} is still to come, but the definition has it before {behind}: put it behind"
                 )
         there = set(self._now.values())
         return [name for name, index in place.items() if index < begun and name not in there]
 
+    def _first_to_run(self) -> int:
+        """The place of the first step that is not done, or no longer: a retry goes on where undoing has come to."""
+        steps = self._state.steps
+        for place, name in enumerate(self._state.names[: self._state.cursor]):
+            if steps[name].status not in _DONE:
+                return place
+        return self._state.cursor
+
     def _note(self, passed: list[str]) -> None:
         state = self._state
-        self._notes += [f"step {name!r} is new before one that has begun: it is skipped here" for name in passed]
+        for name in passed:
+            step = state.steps.get(name)
+            back = step is not None and step.status == s.COMPLETED
+            what = "is back, and done" if back else "is new before one that has begun: it is skipped here"
+            self._notes.append(f"step {name!r} {what}")
         self._notes += [f"step {old!r} is now called {new!r}" for old, new in self._renamed.items()]
         self._notes += [
             f"step {name!r} is done and its compensation is gone: it will not be undone if a later step fails"

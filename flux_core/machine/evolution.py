@@ -105,6 +105,7 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         step.waiting_for = tuple(signals)
         state.waits[path] = OpenWait(step.waiting_for, due, default)
         if "c" in body:
+            state.completed.pop(path, None)
             state.completed[path] = None
     else:
         _complete(state, step, at, body.get("o"))
@@ -170,6 +171,7 @@ def _turn_back(state: WorkflowState) -> None:
     """From here on the instance is undone: what a retry kept for later has taken effect too."""
     state.undoing = True
     state.paused = False
+    state.retry_at.clear()
     for path in state.names if state.kept else ():
         kept = state.kept.get(path)
         if kept is None:
@@ -277,7 +279,6 @@ def _timeout(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
     if "p" not in body:
         state.failure = ErrorInfo.of(body["e"])
         state.deaths = 0
-        state.retry_at.clear()
         for path in state.waits:
             waiting = state.steps[path]
             waiting.status = s.FAILED
@@ -334,8 +335,10 @@ def _blocked(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
 
 
 def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
-    if "was" in body:
-        _rename(state, body["was"])
+    was = body.get("was", {})
+    before = {was.get(name, name) for name in state.names}
+    if was:
+        _rename(state, was)
     state.version, state.fingerprint = body["ver"], body["fp"]
     state.names, state.kinds = body["names"], body["kinds"]
     there = set(state.names)
@@ -346,11 +349,34 @@ def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     for paths in gone:
         for path in [path for path in paths if path.removesuffix(UNDO) not in there]:
             del paths[path]
-    for path in body.get("pass", ()):
-        step = _of(state, path)
-        step.status, step.ended_ms = s.SKIPPED, record.at
+    passed = body.get("pass", ())
+    for path in state.names:
+        if path not in before:
+            _newcomer(state, path, record.at, passed=path in passed)
     state.cursor = 0
     _move_on(state)
+
+
+def _newcomer(state: WorkflowState, path: str, at: int, *, passed: bool) -> None:
+    """A step that the instance did not have, or no longer: what it once was counts only before what has begun."""
+    step = state.steps.get(path)
+    if passed:
+        if step is None or step.status != s.COMPLETED:
+            step = _of(state, path)
+            step.status, step.ended_ms = s.SKIPPED, at
+    elif step is not None and step.status in _DONE:
+        del state.steps[path]
+        if step.status == s.COMPLETED:
+            state.discarded[path] = state.discarded.get(path, 0) + 1
+    # No two steps may share an idempotency key, so a step that was called like this keeps its own.
+    owner = next((name for name, origin in state.origins.items() if origin == path and name != path), None)
+    if owner in state.names:
+        state.origins[path] = f"{path}~{state.seq}"
+    elif owner is not None:
+        once = state.steps.get(owner)
+        del state.origins[owner]
+        more = once is not None and once.status == s.COMPLETED
+        state.discarded[path] = state.discarded.get(path, 0) + state.discarded.get(owner, 0) + more
 
 
 _SETTLED = frozenset({s.COMPLETED, s.SKIPPED, s.COMPENSATED, s.COMPENSATION_FAILED})
@@ -364,8 +390,10 @@ def _rename(state: WorkflowState, was: dict[str, str]) -> None:
         plain = path.removesuffix(UNDO)
         return was.get(plain, plain) + path[len(plain) :]
 
+    stale = set(was.values())  # what stands there is of steps that are gone
     for field in ("steps", "completed", "waits", "retry_at", "intents", "doubts", "kept", "discarded"):
-        setattr(state, field, {now(path): value for path, value in getattr(state, field).items()})
+        paths = getattr(state, field).items()
+        setattr(state, field, {now(path): value for path, value in paths if path not in stale})
     for old, new in was.items():
         state.origins[new] = state.origins.pop(old, old)
         step = state.steps.get(new)
@@ -386,7 +414,6 @@ def _cancelreq(state: WorkflowState, record: Record, body: dict[str, Any]) -> No
     state.status = s.ROLLING_BACK
     state.error = None
     state.deaths = 0
-    state.retry_at.clear()
 
 
 def _pause(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -399,13 +426,19 @@ def _pause(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
 
 def _unpause(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.paused = False
-    if not state.owned:
+    if state.status == s.PAUSED:
         state.status = unpaused(state)
 
 
 def unpaused(state: WorkflowState) -> str:
     """The status of an instance without owner once its pause is over."""
-    return s.SUSPENDED if state.waits or state.retry_at else s.RUNNING
+    return s.SUSPENDED if resting(state) else s.RUNNING
+
+
+def resting(state: WorkflowState) -> bool:
+    """Whether the step that is next waits, or is in a durable back-off."""
+    at = state.names[state.cursor] if state.cursor < len(state.names) else None
+    return at in state.waits or at in state.retry_at
 
 
 def _retry(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -417,7 +450,8 @@ def _reopen(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     kept = {path: Kept(*fields) for path, fields in body["kept"].items()}
     for path in body["reset"]:
         step = state.steps.pop(path, None)
-        state.completed.pop(path, None)
+        if step is None or step.status == s.COMPLETED:
+            state.completed.pop(path, None)  # else a commit whose effect stands, although it waits
         pending = state.kept.get(path)  # kept by an earlier retry, and its turn had not come yet
         how = pending.how if pending is not None else None if step is None else step.status
         if how == s.COMPLETED and path not in kept:

@@ -122,9 +122,11 @@ def _reopening(
             )
             raise Refused(message)
     reset = names[first:]
-    data, last = _history(state, log, names[first])
+    data, last, done = _history(state, log, names[first])
+    # What is gone from the definition and was done later starts over too: it is no longer done if it comes back.
+    reset += [path for path in state.steps if path not in names and path not in done]
     kept: dict[str, list[Any]] = {}
-    for name in reset:
+    for name in names[first:]:
         if name == forced or not workflow.by_path[name].commit:
             continue
         pending = state.kept.get(name)
@@ -141,11 +143,16 @@ def _reopening(
 
 def _history(
     state: WorkflowState, log: Sequence[Record], path: str
-) -> tuple[dict[str, object], dict[str, dict[str, Any]]]:
-    """Data as it was when the turn of `path` last came, and the last successful `step` body of every path."""
+) -> tuple[dict[str, object], dict[str, dict[str, Any]], set[str]]:
+    """Data as it was when the turn of `path` last came, the last successful `step` body of every path, what was done.
+
+    The last are the paths that had a part in the history when that turn came.
+    """
     replay = WorkflowState(state.tenant, state.name, state.id)
     before: dict[str, object] | None = None
     last: dict[str, dict[str, Any]] = {}
+    done: set[str] = set()
+    later = False
     turns = iter(_turns(log, path))
     turn = next(turns)
     for record in log:
@@ -159,21 +166,29 @@ def _history(
             turn = next(turns)
             was = body.get("was", {})
             last = {was.get(name, name): step for name, step in last.items()}
+            done = {was.get(name, name) for name in done}
+            later = replay.cursor < turn  # there are new steps before it, and they may come to run
         if "reset" in body and replay.cursor <= turn:
             before = None
-        if before is None and replay.cursor >= turn:
+        if replay.cursor >= turn and (before is None or (later and record.type != r.ADOPT)):
+            later = False
             before = dict(replay.data)  # its turn has come; what it or an undoing writes comes later
-    return (dict(replay.data) if before is None else before), last
+            done = set(replay.steps)
+    return (dict(replay.data), last, set(replay.steps)) if before is None else (before, last, done)
 
 
 def _turns(log: Sequence[Record], path: str) -> list[int]:
     """How many steps come before `path`, in each of the definitions that the instance went through."""
     bodies = [record.body for record in log if record.type in {r.START, r.ADOPT}]
     names = bodies[-1]["names"]
-    ahead = set(names[: names.index(path)])
     turns = [names.index(path)]
+    ahead, behind = set(names[: turns[0]]), set(names[turns[0] :])
     for body, earlier in zip(reversed(bodies), reversed(bodies[:-1]), strict=False):
-        was = body.get("was", {})
-        ahead = {name for name in earlier["names"] if was.get(name, name) in ahead}
-        turns.append(max((place + 1 for place, name in enumerate(earlier["names"]) if name in ahead), default=0))
+        was, names = body.get("was", {}), earlier["names"]
+        path = next((old for old, new in was.items() if new == path), path)
+        ahead, behind = ({name for name in names if was.get(name, name) in there} for there in (ahead, behind))
+        if path in names:  # what is gone since had its place too
+            behind.update(set(names[names.index(path) :]) - ahead)
+        last = max((place + 1 for place, name in enumerate(names) if name in ahead), default=0)
+        turns.append(max(last, min((place for place, name in enumerate(names) if name in behind), default=len(names))))
     return turns[::-1]
