@@ -204,7 +204,10 @@ class FluxEngine:
         if tail is None:
             raise unknown_instance(ref)
         last = decode_record(tail[1], ref, tail[0])
-        if last.type == r.END and last.body["s"] in {s.COMPLETED, s.CANCELLED}:
+        ended = last.body["s"] if last.type == r.END else None
+        if last.type in {r.ADOPT, r.RESOLVE}:  # they may follow the end without opening it
+            ended = load(self.storage, ref).state.status
+        if ended in {s.COMPLETED, s.CANCELLED}:
             late = self._late_signal(ref, Mail(name, key, 0, body))
             if late is not None:
                 return FluxResult(late, self.clock.monotonic() - begun)

@@ -13,7 +13,7 @@ from flux_core.errors import LeaseLost, StorageUnavailable
 from flux_core.load import fold_raw
 from flux_core.machine import evolve, renewal
 from flux_core.ports import Header
-from flux_core.records import CONTROL, Record
+from flux_core.records import ADOPT, CONTROL, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ class Episode:
         state = self.state
         for raw in self.storage.read(self.ref, state.seq + 1):
             record = decode_record(raw, self.ref, state.seq + 1)
-            if record.type not in CONTROL or record.epoch != state.epoch:
+            asked_for = record.type in CONTROL or (record.type == ADOPT and not state.owned)
+            if not asked_for or record.epoch != state.epoch:
                 message = f"workflow {state.name!r}, id {state.id!r} was taken over by another invocation"
                 raise LeaseLost(message)
             fold_raw(state, raw, self.ref)

@@ -39,10 +39,11 @@ class Instance:
         self.audit = _of(engine.audit, workflow, id)
         self.check = _of(engine.check, workflow, id)
         self.delete = _of(engine.delete, workflow, id)
+        self._definition = workflow
 
     def execute(self, input: object = None, *, deadline: DeadlineLike | None = None) -> FluxResult:
         """Start it, or return it as it is if the same input has started it before."""
-        return self.engine.execute(self.workflow, input, self.id, deadline=deadline)
+        return self.engine.execute(self._definition, input, self.id, deadline=deadline)
 
     @property
     def status(self) -> str:

@@ -370,11 +370,12 @@ def _cancelled(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
 
 
 def _adopted(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
+    skipped = [path for path in body.get("pass", ()) if w.state.steps[path].status == s.SKIPPED]
     t.logger.info(
         "goes on with a changed definition", workflow=w.ref.workflow, id=w.ref.id, version=body["ver"],
-        renamed=body.get("was", {}), skipped=body.get("pass", []),
+        renamed=body.get("was", {}), skipped=skipped,
     )  # fmt: skip
-    for path in body.get("pass", ()):
+    for path in skipped:
         meta = {"reason": "it is new before a step that has begun"}
         t.emit("step:skipped", w.ref, w.workflow.by_path[path], status=s.SKIPPED, meta=meta)
 

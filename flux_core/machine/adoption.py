@@ -40,7 +40,7 @@ class Continuation:
         self.renamed = dict(renamed)
         """Steps that have another name now, by `aliases`: old -> new."""
         self.passed = list(passed)
-        """New steps that stand before one that is done, or waits: they are skipped here."""
+        """New steps that stand before one that is done, or waits: they are skipped here, unless they were done once."""
         self.lanes: dict[str, list[Any]] = {}
         """What the bodies of open branches and loops become: path -> names and kinds."""
         self.gone: list[str] = []
@@ -82,7 +82,9 @@ def adopted(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Rec
         body["lanes"] = found.lanes
     if found.gone:
         body["gone"] = found.gone
-    return Record(r.ADOPT, state.epoch, now, body)
+    # What it rested for may be gone, or have a new step before it: nobody owns it, so somebody has to look.
+    header = (s.SUSPENDED, now) if state.status == s.SUSPENDED else None
+    return Record(r.ADOPT, state.epoch, now, body, header)
 
 
 def misfit(workflow: WorkflowDefinition, state: WorkflowState, problems: Iterable[str]) -> str:
@@ -104,9 +106,26 @@ class _Comparison:
         self._known = _known(state)
         self._was: dict[str, str] = {}
         """Nodes that have another name now, by their declared paths."""
-        self._find_renamed(workflow.steps, "")
         self._problems: list[str] = []
         self._notes: list[str] = []
+        self._find_renamed(workflow.steps, "")
+
+    def _places_taken(self, name: str, aliases: list[str]) -> list[str]:
+        """Whose place a step takes: that of one, and of several only where none of them has begun."""
+        begun = [alias for alias in aliases if self._has_begun(alias)] if len(aliases) > 1 else []
+        if begun:
+            self._problems.append(
+                f"step {name!r} has both {' and '.join(map(repr, aliases))} as aliases, and the instance has begun "
+                f"{begun[0]!r}: one step cannot take the place of several there; keep them until it has ended"
+            )
+        return aliases if begun else aliases[:1]
+
+    def _has_begun(self, path: str) -> bool:
+        """`path` is as the definition had it."""
+        state = self._state
+        open_ = (*state.completed, *state.waits, *state.intents, *state.doubts, *state.kept)
+        done = (step.path for step in state.steps.values() if step.status in _DONE)
+        return any(declared(other) == path for other in (*open_, *done))
 
     def _find_renamed(self, nodes: Iterable[StepDefinition], lane: str) -> None:
         """`lane` is as the instance knows it."""
@@ -114,10 +133,11 @@ class _Comparison:
         names = {node.name for node in nodes}
         for node in nodes:
             before = node.name
-            for alias in node.aliases if before not in known else ():
-                if alias in known and alias not in names:
-                    before = alias
-                    self._was[_joined(lane, alias)] = node.declared
+            if before not in known:
+                aliases = [_joined(lane, alias) for alias in node.aliases if alias in known and alias not in names]
+                for alias in self._places_taken(node.name, aliases):
+                    before = alias.rpartition(".")[2]
+                    self._was[alias] = node.declared
             for key, body in (node.bodies or {}).items():
                 inside = _joined(lane, before)
                 self._find_renamed(body.nodes, inside if node.kind in LOOPS else f"{inside}.{key}")
@@ -136,11 +156,16 @@ class _Comparison:
         if not state.undoing or state.terminal:  # an instance that is being undone only looks back
             self._check_waits()
             lanes = self._check_frames()
-            passed = self._check_order(state.names, state.cursor, "", [step.name for step in self._workflow.steps])
+            names = [step.name for step in self._workflow.steps]
+            passed = self._check_order(state.names, self._first_to_run(), "", names)
             for path, lane in state.lanes.items():
                 fitting = lanes.get(renamed(path, self._was))
                 if fitting is not None:
                     passed += self._check_order(lane.names, lane.cursor, path, fitting[0])
+        else:
+            there = {self._now(name) for name in state.names}
+            back = [step.name for step in self._workflow.steps if step.name not in there]
+            passed = [path for path in back if path in state.steps and state.steps[path].status in _DONE]
         paths = dict.fromkeys((*state.steps, *state.completed, *state.kept))
         gone = [path for path in paths if "." in path and self._now(path) is None]
         if not self._problems:
@@ -159,13 +184,19 @@ class _Comparison:
 
     def _check_done(self) -> None:
         state = self._state
+        for path, step in state.steps.items():
+            if step.status == s.COMPENSATION_FAILED and (path in state.names or "." in path):
+                self._is_there(path, f"the compensation of step {path!r} has failed, and nobody has settled it")
         kept = [path for path, keep in state.kept.items() if keep.how == s.COMPLETED]
-        for path in dict.fromkeys((*state.completed, *kept)):
+        undoable = dict.fromkeys((*state.completed, *kept))
+        # An instance that has been undone does not look at commits that cannot be undone any more; they stand.
+        stand = [path for path, step in state.steps.items() if step.status == s.COMPLETED]
+        for path in dict.fromkeys((*undoable, *stand)):
             if self._was_one(path, COMMITS):
                 what = f"commit {path!r} has been made, and must not be made again"
                 if self._is_there(path, what):
                     self._is_commit(path, what)
-            elif self._was_one(path, UNDOABLE):
+            elif path in undoable and self._was_one(path, UNDOABLE):
                 self._is_there(path, f"step {path!r} is done, and must be undone if a later step fails")
             elif path in state.kept and "." in path:
                 self._is_there(path, f"step {path!r} has been made, and is kept by a retry")
@@ -239,7 +270,8 @@ class _Comparison:
                 last, last_name = place[now], now
         begun, since = last, ""
         at = paths[cursor] if cursor < len(paths) else ""
-        if at in state.waits or at in state.frames:  # it has begun: what is new before it comes too late
+        # It has begun: what is new before it comes too late.
+        if any(at in open_ for open_ in (state.waits, state.intents, state.doubts, state.frames)):
             now = self._now(at)
             if now is not None and place[now] > last:
                 begun, since = place[now], f"{now!r}, which {'waits' if at in state.waits else 'has begun'}"
@@ -253,9 +285,21 @@ class _Comparison:
         there = {self._now(path) for path in paths}
         return [path for path, index in place.items() if index < begun and path not in there]
 
+    def _first_to_run(self) -> int:
+        """The place of the first step that is not done, or no longer: a retry goes on where undoing has come to."""
+        steps = self._state.steps
+        for place, name in enumerate(self._state.names[: self._state.cursor]):
+            if steps[name].status not in _DONE:
+                return place
+        return self._state.cursor
+
     def _note(self, passed: list[str], gone: list[str]) -> None:
         state = self._state
-        self._notes += [f"step {name!r} is new before one that has begun: it is skipped here" for name in passed]
+        for name in passed:
+            known = state.steps.get(name)
+            back = known is not None and known.status == s.COMPLETED
+            what = "is back, and done" if back else "is new before one that has begun: it is skipped here"
+            self._notes.append(f"step {name!r} {what}")
         self._notes += [f"step {old!r} is now called {new!r}" for old, new in self._was.items()]
         undoable = [path for path in state.completed if self._was_one(path, UNDOABLE) and self._undo_is_gone(path)]
         self._notes += [

@@ -169,10 +169,11 @@ def unknown(
 ) -> Decision:
     """An attempt is neither success nor failure: `on_unknown` decides (rule 9)."""
     policy: OnUnknown = step.compensate.on_unknown if undo and step.compensate is not None else step.on_unknown
-    if isinstance(policy, Verify):
+    if isinstance(policy, Verify) and not (undo and step.compensate is None):
         return Decision(Probe(step, attempt, error, undo=undo, retryable=retryable))
     for_nothing = state.undoing and not undo and step.compensate is None
-    if policy == "quarantine" or for_nothing or not retryable or attempt > _retries(step, undo=undo):
+    gone = undo and step.compensate is None
+    if policy == "quarantine" or gone or for_nothing or not retryable or attempt > _retries(step, undo=undo):
         return _quarantine(state, step, error, now, undo=undo)
     if again_at_once:
         decision = begin(state, step, attempt + 1, now, undo=undo, held=True)

@@ -96,7 +96,7 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
             return Decision(PROCEED, Record(r.PAUSE, state.epoch, now, body, at_once))
         case UnpauseRequested():
             body = {"why": event.why, "by": event.by}
-            header = None if state.owned else (unpaused(state), now)
+            header = (unpaused(state), now) if state.status == s.PAUSED else None
             return Decision(PROCEED, Record(r.UNPAUSE, state.epoch, now, body, header))
         case RetryRequested():
             body = retrial(workflow, state, event)

@@ -107,6 +107,7 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         step.waiting_for = tuple(signals)
         state.waits[path] = OpenWait(step.waiting_for, due, default)
         if "c" in body:
+            state.completed.pop(path, None)
             state.completed[path] = None
     else:
         _complete(state, step, at, body.get("o"))
@@ -173,6 +174,7 @@ def _turn_back(state: WorkflowState, at: int, error: str) -> None:
     state.undoing = True
     state.paused = False
     broken_off(state, at, error)
+    state.retry_at.clear()
     for path, kept in state.kept.items():
         step = _of(state, path)
         step.status, step.output, step.attempt = kept.how, kept.output, kept.attempt
@@ -277,7 +279,6 @@ def _timeout(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
     if "p" not in body:
         state.failure = ErrorInfo.of(body["e"])
         state.deaths = 0
-        state.retry_at.clear()
         for path in state.waits:
             waiting = state.steps[path]
             waiting.status = s.FAILED
@@ -341,8 +342,10 @@ def _blocked(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
 
 
 def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
-    if "was" in body:
-        _rename(state, body["was"])
+    was = body.get("was", {})
+    before = {was.get(name, name) for name in state.names}
+    if was:
+        _rename(state, was)
     state.version, state.fingerprint = body["ver"], body["fp"]
     state.names, state.kinds = body["names"], body["kinds"]
     there, gone = set(state.names), set(body.get("gone", ()))
@@ -357,9 +360,13 @@ def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     for paths in mentioned:
         for path in [path for path in paths if is_gone(path.removesuffix(UNDO))]:
             del paths[path]
-    for path in body.get("pass", ()):
-        step = _of(state, path)
-        step.status, step.ended_ms = s.SKIPPED, record.at
+    passed = body.get("pass", ())
+    for path in state.names:
+        if path not in before:
+            _newcomer(state, path, record.at, passed=path in passed)
+    for path in passed:
+        if "." in path:
+            _pass(state, path, record.at)
     lanes = body.get("lanes", {})
     for path, (names, kinds) in lanes.items():
         lane = state.lanes[path]
@@ -369,6 +376,33 @@ def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
             advance(state, path, state.lanes[path], record.at)
     state.cursor = 0
     move_on(state)
+
+
+def _newcomer(state: WorkflowState, path: str, at: int, *, passed: bool) -> None:
+    """A step that the instance did not have, or no longer: what it once was counts only before what has begun."""
+    step = state.steps.get(path)
+    if passed:
+        _pass(state, path, at)
+    elif step is not None and step.status in {s.COMPLETED, s.SKIPPED}:
+        del state.steps[path]
+        if step.status == s.COMPLETED:
+            state.discarded[path] = state.discarded.get(path, 0) + 1
+    # No two steps may share an idempotency key, so a step that was called like this keeps its own.
+    owner = next((name for name, origin in state.origins.items() if origin == path and name != path), None)
+    if owner in state.names:
+        state.origins[path] = f"{path}~{state.seq}"
+    elif owner is not None:
+        once = state.steps.get(owner)
+        del state.origins[owner]
+        more = once is not None and once.status == s.COMPLETED
+        state.discarded[path] = state.discarded.get(path, 0) + state.discarded.get(owner, 0) + more
+
+
+def _pass(state: WorkflowState, path: str, at: int) -> None:
+    """A step that comes too late is skipped, unless it was done once."""
+    step = _of(state, path)
+    if step.status != s.COMPLETED:
+        step.status, step.ended_ms = s.SKIPPED, at
 
 
 _SETTLED = frozenset({s.COMPLETED, s.SKIPPED, s.COMPENSATED, s.COMPENSATION_FAILED})
@@ -387,8 +421,10 @@ def _rename(state: WorkflowState, was: dict[str, str]) -> None:
 
     for path, lane in state.lanes.items():
         lane.names = [now(f"{path}.{name}").rpartition(".")[2] for name in lane.names]
+    stale = set(was.values())  # what stands there is of steps that are gone
     for field in _BY_PATH:
-        setattr(state, field, {now(path): value for path, value in getattr(state, field).items()})
+        paths = getattr(state, field).items()
+        setattr(state, field, {now(path): value for path, value in paths if path not in stale})
     for path, step in state.steps.items():
         step.path = path
     for path, lane in state.lanes.items():
@@ -415,7 +451,6 @@ def _cancelreq(state: WorkflowState, record: Record, body: dict[str, Any]) -> No
     state.status = s.ROLLING_BACK
     state.error = None
     state.deaths = 0
-    state.retry_at.clear()
 
 
 def _pause(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -428,13 +463,19 @@ def _pause(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
 
 def _unpause(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.paused = False
-    if not state.owned:
+    if state.status == s.PAUSED:
         state.status = unpaused(state)
 
 
 def unpaused(state: WorkflowState) -> str:
     """The status of an instance without owner once its pause is over."""
-    return s.SUSPENDED if state.waits or state.retry_at else s.RUNNING
+    return s.SUSPENDED if resting(state) else s.RUNNING
+
+
+def resting(state: WorkflowState) -> bool:
+    """Whether the step that is next waits, or is in a durable back-off."""
+    at = state.names[state.cursor] if state.cursor < len(state.names) else None
+    return at in state.waits or at in state.retry_at
 
 
 def _retry(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -446,7 +487,8 @@ def _reopen(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     kept = {path: Kept(*fields) for path, fields in body["kept"].items()}
     for path in body["reset"]:
         step = state.steps.pop(path, None)
-        state.completed.pop(path, None)
+        if step is None or step.status == s.COMPLETED:
+            state.completed.pop(path, None)  # else a commit whose effect stands, although it waits
         pending = state.kept.get(path)  # kept by an earlier retry, and its turn had not come yet
         how = pending.how if pending is not None else None if step is None else step.status
         if how == s.COMPLETED and path not in kept:

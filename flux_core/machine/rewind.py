@@ -135,7 +135,9 @@ def _reopening(
             )
             raise Refused(message)
     reset = _from(state, start, workflow)
-    data, last = _history(state, log, start, workflow)
+    data, last, done = _history(state, log, start, workflow)
+    # What is gone from the definition and was done later starts over too: it is no longer done if it comes back.
+    gone = [path for path in state.steps if "." not in path and path not in state.names and path not in done]
     kept: dict[str, list[Any]] = {}
     for name in reset:
         if name == forced or workflow.place(name) is None or not workflow.by_path[name].commit:
@@ -149,7 +151,7 @@ def _reopening(
         if step is not None and step.status == s.COMPLETED:
             body = last[name]
             kept[name] = [s.COMPLETED, step.output, body.get("set", {}), body.get("del", []), step.attempt]
-    body = {"reset": reset, "data": data, "kept": kept}
+    body = {"reset": reset + gone, "data": data, "kept": kept}
     if start.frames:
         body |= {"frames": start.frames, "lanes": start.lanes}
     return body
@@ -263,11 +265,16 @@ def _nearest(path: str, workflow: WorkflowDefinition) -> tuple[int, ...]:
 
 def _history(
     state: WorkflowState, log: Sequence[Record], start: _Start, workflow: WorkflowDefinition
-) -> tuple[dict[str, object], dict[str, dict[str, Any]]]:
-    """Data as it was when the turn of `start` last came, and the last successful `step` body of every path."""
+) -> tuple[dict[str, object], dict[str, dict[str, Any]], set[str]]:
+    """Data as it was when the turn of `start` last came, the last successful `step` body of every path, what was done.
+
+    The last are the paths that had a part in the history when that turn came.
+    """
     replay = WorkflowState(state.tenant, state.name, state.id)
     before: dict[str, object] | None = None
     last: dict[str, dict[str, Any]] = {}
+    done: set[str] = set()
+    later = False
     turns = _nested_turns(log, start.turn, workflow) if start.frames else _turns(log, start.path)
     turn = turns.pop(0)
     for record in log:
@@ -281,11 +288,15 @@ def _history(
             turn = turns.pop(0)
             was = body.get("was", {})
             last = {renamed(name, was): step for name, step in last.items()}
+            done = {renamed(name, was) for name in done}
+            later = not turn.has_come(replay)  # there are new steps before it, and they may come to run
         if "reset" in body and turn.is_ahead(replay):
             before = None
-        if before is None and turn.has_come(replay):
+        if turn.has_come(replay) and (before is None or (later and record.type != r.ADOPT)):
+            later = False
             before = dict(replay.data)  # its turn has come; what it or an undoing writes comes later
-    return (dict(replay.data) if before is None else before), last
+            done = set(replay.steps)
+    return (dict(replay.data), last, set(replay.steps)) if before is None else (before, last, done)
 
 
 class _TopTurn:
@@ -350,10 +361,14 @@ def _turns(log: Sequence[Record], path: str) -> list[_TopTurn | _NestedTurn]:
     """How many steps come before `path`, in each of the definitions that the instance went through."""
     bodies = [record.body for record in log if record.type in {r.START, r.ADOPT}]
     names = bodies[-1]["names"]
-    ahead = set(names[: names.index(path)])
     turns = [names.index(path)]
+    ahead, behind = set(names[: turns[0]]), set(names[turns[0] :])
     for body, earlier in zip(reversed(bodies), reversed(bodies[:-1]), strict=False):
-        was = body.get("was", {})
-        ahead = {name for name in earlier["names"] if was.get(name, name) in ahead}
-        turns.append(max((place + 1 for place, name in enumerate(earlier["names"]) if name in ahead), default=0))
+        was, names = body.get("was", {}), earlier["names"]
+        path = next((old for old, new in was.items() if new == path), path)
+        ahead, behind = ({name for name in names if was.get(name, name) in there} for there in (ahead, behind))
+        if path in names:  # what is gone since had its place too
+            behind.update(set(names[names.index(path) :]) - ahead)
+        last = max((place + 1 for place, name in enumerate(names) if name in ahead), default=0)
+        turns.append(max(last, min((place for place, name in enumerate(names) if name in behind), default=len(names))))
     return [_TopTurn(place) for place in reversed(turns)]

@@ -9,6 +9,7 @@ from flux_core import records as r
 from flux_core import state as s
 from flux_core.actions import FINISH, PROCEED, Decision, Ignore, ReadMail, Rest
 from flux_core.machine.adoption import continuation, misfit
+from flux_core.machine.evolution import resting
 from flux_core.machine.lanes import current
 from flux_core.records import Record
 
@@ -60,6 +61,10 @@ def timer(state: WorkflowState) -> int | None:
     """The earliest time at which a resting instance needs a tick, if there is one."""
     times = list(state.retry_at.values())
     if not state.undoing:
+        at = state.names[state.cursor] if state.cursor < len(state.names) else None
+        times = [due for path, due in state.retry_at.items() if path == at]
+        if state.status == s.SUSPENDED and not resting(state):
+            times.append(state.updated_at)  # a verb has taken over a definition in which something else is next
         times += [wait.due for wait in state.waits.values() if wait.due is not None]
         if state.expires is not None:
             times.append(state.expires)
@@ -101,9 +106,9 @@ def woken(workflow: WorkflowDefinition, state: WorkflowState, event: WokenUp, no
         problems = continuation(workflow, state).problems
         if problems:
             return _blocked(misfit(workflow, state, problems), state, now)
-    resting = not state.owned and (bool(state.retry_at) if state.undoing else state.status == s.SUSPENDED)
+    rests = not state.owned and (bool(state.retry_at) if state.undoing else state.status == s.SUSPENDED)
     due = timer(state)
-    if resting and (due is None or due > now):
+    if rests and (due is None or due > now):
         if not state.undoing and any(wait.signals for wait in state.waits.values()):
             return Decision(ReadMail(resting=True))
         return Decision(Rest(None, due))
