@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
-from flux_core.machine.lanes import advance, arrived, broken_off, decided, move_on, resumed
+from flux_core.machine.lanes import advance, arrived, broken_off, current, decided, move_on, resumed
 from flux_core.paths import owner_of, renamed
 from flux_core.state import ErrorInfo, Frame, Kept, Lane, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
 from flux_core.workflow import UNDO
@@ -474,7 +474,7 @@ def unpaused(state: WorkflowState) -> str:
 
 def resting(state: WorkflowState) -> bool:
     """Whether the step that is next waits, or is in a durable back-off."""
-    at = state.names[state.cursor] if state.cursor < len(state.names) else None
+    at = current(state)
     return at in state.waits or at in state.retry_at
 
 

@@ -61,7 +61,7 @@ def timer(state: WorkflowState) -> int | None:
     """The earliest time at which a resting instance needs a tick, if there is one."""
     times = list(state.retry_at.values())
     if not state.undoing:
-        at = state.names[state.cursor] if state.cursor < len(state.names) else None
+        at = current(state)
         times = [due for path, due in state.retry_at.items() if path == at]
         if state.status == s.SUSPENDED and not resting(state):
             times.append(state.updated_at)  # a verb has taken over a definition in which something else is next

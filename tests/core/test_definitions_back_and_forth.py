@@ -368,6 +368,15 @@ class TestASignal:
         assert lab.engine().retry_step(second, "o-1", "x", force=True).status == "suspended"
 
 
+class TestAHandle:
+    def test_executes_the_definition_that_it_was_made_with(self, lab: Lab) -> None:
+        engine = lab.engine()
+        run = engine.instance(started().step("a", lab.note("old")), "o-1")
+        engine.execute(started().step("a", lab.note("new")), None, "o-2")
+        run.execute()
+        assert lab.calls == ["new", "old"]
+
+
 class TestACommitThatWaits:
     """Its effect is made, so nothing may forget that."""
 

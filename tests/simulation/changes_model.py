@@ -234,6 +234,9 @@ class Model:
     def cancel(self, specs: Specs) -> bool:
         if self.status in {"suspended", "paused"}:
             self._undo(specs, "cancelled")
+            for entry in self.track:
+                if entry.status == "suspended":
+                    entry.status = "pending"  # it waits for nothing any more
         return self.status != "completed"
 
     def resume(self, specs: Specs) -> bool:
