@@ -279,7 +279,8 @@ class _TopTurn:
 
     def is_ahead(self, replay: WorkflowState) -> bool:
         """Whether the turn is still to come, or is just coming."""
-        return replay.cursor <= self._place
+        cursor = replay.cursor
+        return cursor < self._place or (cursor == self._place and replay.names[cursor] not in replay.frames)
 
     def has_come(self, replay: WorkflowState) -> bool:
         """Whether the turn has come."""
