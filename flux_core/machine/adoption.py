@@ -237,20 +237,30 @@ class _Comparison:
                 )
             else:
                 last, last_name = place[now], now
-        begun, waiting = last, ""
-        if cursor < len(paths) and paths[cursor] in state.waits:  # it has begun: what is new before it is too late
+        begun, which = last, f"{last_name!r}, which is done"
+        doing = self._doing(paths[cursor]) if cursor < len(paths) else ""
+        if doing:  # what is new before it is too late
             now = self._now(paths[cursor])
             if now is not None and place[now] > last:
-                begun, waiting = place[now], now
+                begun, which = place[now], f"{now!r}, {doing}"
         for path in paths[cursor:]:
             now = self._now(path)
             step = state.steps.get(path)
             if now is not None and place[now] < begun and (step is None or step.status not in _DONE):
-                which = f"{last_name!r}, which is done" if place[now] < last else f"{waiting!r}, which waits"
-                problem = f"step {now!r} is still to come, but the definition has it before {which}: put it behind"
+                what = f"{last_name!r}, which is done" if place[now] < last else which
+                problem = f"step {now!r} is still to come, but the definition has it before {what}: put it behind"
                 self._problems.append(problem)
         there = {self._now(path) for path in paths}
         return [path for path, index in place.items() if index < begun and path not in there]
+
+    def _doing(self, path: str) -> str:
+        """How a step that is not done has begun nevertheless; "" if it has not."""
+        state = self._state
+        if path in state.waits:
+            return "which waits"
+        if path in state.frames:
+            return "which the instance is inside"
+        return "which has an attempt of unknown outcome" if path in state.intents or path in state.doubts else ""
 
     def _note(self, passed: list[str], gone: list[str]) -> None:
         state = self._state

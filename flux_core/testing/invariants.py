@@ -100,7 +100,10 @@ class _Walk:
         self._check_epoch(seq, record)
         self._check_status(seq, record)
         self._check_step(seq, record)
+        turned = self.state.undoing
         evolve(self.state, record)
+        if self.state.undoing and not turned:
+            self._order = list(self.state.completed)  # with what a retry had kept for later
         if record.type == r.RETRY or "reset" in record.body:
             self._successes = {path: at for path, at in self._successes.items() if path in self.state.completed}
             self._order = list(self.state.completed)
@@ -175,7 +178,12 @@ class _Walk:
                 self._commits.add(path)
                 fine = path not in self._successes
                 _must(fine, "I3", f"intent {seq} of {path!r} follows its success in {self._successes.get(path)}")
-                _must(not state.undoing, "rule 6", f"intent {seq} of {path!r} was written after the cancel or failure")
+                settles = "u" in body or path in state.intents
+                _must(
+                    settles or not state.undoing,
+                    "rule 6",
+                    f"intent {seq} of {path!r} was written after the cancel or failure",
+                )
         if record.type == r.TIMEOUT and "p" not in body:
             late = state.expires is not None and state.expires <= record.at
             _must(late and not state.undoing, "rule 6", f"record {seq} ends the workflow's time at {state.expires}")
