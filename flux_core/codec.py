@@ -133,7 +133,10 @@ def encode_state(state: WorkflowState) -> bytes:
         "seq": state.seq,
         **{name: getattr(state, name) for name in _PLAIN},
         "lease": [state.lease.ms, state.lease.cap],
-        "intents": {key: [intent.attempt, intent.undo] for key, intent in state.intents.items()},
+        "intents": {
+            key: [intent.attempt, intent.undo, None if intent.error is None else intent.error.to_tree()]
+            for key, intent in state.intents.items()
+        },
         "failure": None if state.failure is None else state.failure.to_tree(),
         "error": None if state.error is None else state.error.to_tree(),
         **{name: list(getattr(state, name)) for name in _KEYS},
@@ -224,7 +227,9 @@ def _state(tree: dict[str, Any], ref: InstanceRef, seq: int) -> WorkflowState:
     state.data = tree["data"]
     state.failure = None if tree["failure"] is None else ErrorInfo.of(tree["failure"])
     state.error = None if tree["error"] is None else ErrorInfo.of(tree["error"])
-    state.intents = {key: OpenIntent(attempt, undo=undo) for key, (attempt, undo) in tree["intents"].items()}
+    for key, (attempt, undo, error) in tree["intents"].items():
+        known = None if error is None else ErrorInfo.of(error)
+        state.intents[key] = OpenIntent(attempt, undo=undo, error=known)
     state.kept = {path: Kept(*fields) for path, fields in tree["kept"].items()}
     for path, (signals, due, default) in tree["waits"].items():
         shown = None if default is None else [decode_tree(default[0])]

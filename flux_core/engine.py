@@ -541,7 +541,10 @@ class FluxEngine:
             known = self._registry.get(workflow)
             if known is None:
                 there = ", ".join(sorted(self._registry)) or "none"
-                message = f"no workflow {workflow!r} is registered with this engine (registered: {there})"
+                message = (
+                    f"no workflow {workflow!r} is registered with this engine (registered: {there}); name one of "
+                    f"these, or pass FluxEngine(workflows=[...]) the one you mean"
+                )
                 raise UnknownWorkflow(message)
             return known[1]
         if not isinstance(workflow, WorkflowBuilder | WorkflowDefinition):

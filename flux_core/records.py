@@ -24,7 +24,7 @@ timeout     `p`; `e` if the step fails by it, with `rb` if there is something to
 susp        -
 yield       `cut` path of a plain step that the invocation's deadline ended
 end         `s` status
-stuck       `why`, `p`, `d` detail
+stuck       `why`, `p`, `d` detail, `e` what made an outcome unknown
 blocked     `why`, `d` detail
 adopt       `ver`, `fp`, `names`, `kinds` of the definition that the instance goes on with; `was` {old: new name},
             `pass` new steps that are skipped, `lanes` {path: [names, kinds]} of the open bodies, `gone` nested paths

@@ -225,11 +225,13 @@ class Lane:
 class OpenIntent:
     """A commit's (or compensation's) attempt that began and has no recorded outcome yet (PROTOCOL rule 9)."""
 
-    __slots__ = ("attempt", "undo")
+    __slots__ = ("attempt", "error", "undo")
 
-    def __init__(self, attempt: int, *, undo: bool) -> None:
+    def __init__(self, attempt: int, *, undo: bool, error: ErrorInfo | None = None) -> None:
         self.attempt = attempt
         self.undo = undo
+        self.error = error
+        """What made the outcome unknown, once the instance is stuck with it."""
 
 
 class Kept:

@@ -98,6 +98,9 @@ def _module(name: str, spec: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
+        if name.endswith(".py"):
+            message = f"--app names a module, not a file: write {name.removesuffix('.py').replace('/', '.')}:..."
+            raise CommandFailed(message, USAGE) from error
         if name == missing or name.startswith(f"{missing}."):
             message = (
                 f"the app {spec!r} cannot be imported: there is no module {missing!r} in {here} or on Python's path; "

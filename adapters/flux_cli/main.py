@@ -19,7 +19,7 @@ def run() -> None:
             raise
         sys.stderr.write(
             f"flux: the command line needs the package {missing!r}, which is not installed; "
-            f"run: pip install 'flux-serverless[cli]'\n"
+            f"run: pip install '.[cli]' in the checkout that Flux came from\n"
         )
         sys.exit(UNUSABLE)
     program(prog_name="flux")

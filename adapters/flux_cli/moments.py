@@ -11,12 +11,13 @@ _SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
 _UNITS = ((_SECOND, 2 * _MINUTE, "s"), (_MINUTE, 2 * _HOUR, "min"), (_HOUR, 2 * _DAY, "h"))
 
 
-def length(milliseconds: float) -> str:
-    """`45 s`, `90 min`, `30 h`, `12 d`: one unit, never less than one of the next."""
+def length(milliseconds: float, *, nearest: bool = False) -> str:
+    """`45 s`, `90 min`, `30 h`, `12 d`: one unit, never less than one of the next. Cut off, or to the `nearest`."""
+    more = 0.5 if nearest else 0
     for unit, limit, name in _UNITS:
         if milliseconds < limit:
-            return f"{milliseconds // unit:.0f} {name}" if milliseconds >= unit else f"<1 {name}"
-    return f"{milliseconds // _DAY:.0f} d"
+            return f"{(milliseconds / unit + more) // 1:.0f} {name}" if milliseconds >= unit else f"<1 {name}"
+    return f"{(milliseconds / _DAY + more) // 1:.0f} d"
 
 
 def seconds(milliseconds: float) -> str:
@@ -32,8 +33,8 @@ def ago(moment: int, now: int) -> str:
 
 
 def until(moment: int, now: int) -> str:
-    """`in 2 h`, or for what is past `2 h ago`."""
-    return ago(moment, now) if moment <= now else f"in {length(moment - now)}"
+    """`in 2 h`, or for what is past `2 h ago`. What has just begun to take seven days ends in 7 d, not in 6."""
+    return ago(moment, now) if moment <= now else f"in {length(moment - now, nearest=True)}"
 
 
 def stamp(moment: int) -> str:

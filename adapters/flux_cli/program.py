@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import TYPE_CHECKING, Annotated
+from inspect import getdoc
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from typer.core import TyperGroup
 
 from flux_cli.commands import check, control, dev, exporting, importing, listing, purge, recover, repair, show
 from flux_cli.commands import run as run_command
-from flux_cli.exits import CommandFailed
+from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.failures import told
 from flux_core import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -38,30 +40,19 @@ def _version(asked: bool) -> None:  # noqa: FBT001 -- typer hands over the flag'
         raise typer.Exit
 
 
-program = typer.Typer(name="flux", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
-program.command("run")(run_command.run)
-program.command("list")(listing.list_instances)
-program.command("show")(show.show)
-program.command("signal")(control.signal)
-program.command("retry")(repair.retry)
-program.command("resume")(repair.resume)
-program.command("complete")(repair.complete)
-program.command("skip")(repair.skip)
-program.command("pause")(control.pause)
-program.command("unpause")(control.unpause)
-program.command("cancel")(control.cancel)
-program.command("recover")(recover.recover)
-program.command("dev")(dev.dev)
-program.command("export")(exporting.export)
-program.command("import")(importing.import_file)
-program.command("purge")(purge.purge)
-program.command("check")(check.check)
+def _prose(command: Callable[..., None]) -> str:
+    """The docstring as typer shows it: each paragraph on one line to be wrapped, what follows a colon as a list."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in (getdoc(command) or "").split("\n\n")]
+    listing = next((at for at, paragraph in enumerate(paragraphs) if paragraph.endswith(":")), len(paragraphs))
+    return "\n\n".join([*paragraphs[:listing], "\n".join(paragraphs[listing:])]).strip()
 
 
-@program.callback()
 def flux(
+    ctx: typer.Context,
     *,
-    version: Annotated[
+    app: Annotated[str | None, typer.Option("--app", hidden=True)] = None,
+    as_json: Annotated[bool, typer.Option("--json", hidden=True)] = False,
+    version: Annotated[  # noqa: ARG001 -- its callback has answered
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
@@ -81,3 +72,33 @@ def flux(
 
     130 interrupted
     """
+    if app is not None or as_json:
+        option, value = ("--json", "") if app is None else ("--app", f" {app}")
+        message = f"{option} comes after the command: flux {ctx.invoked_subcommand} {option}{value}"
+        raise CommandFailed(message, USAGE)
+
+
+_COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "run": run_command.run,
+    "list": listing.list_instances,
+    "show": show.show,
+    "signal": control.signal,
+    "retry": repair.retry,
+    "resume": repair.resume,
+    "complete": repair.complete,
+    "skip": repair.skip,
+    "pause": control.pause,
+    "unpause": control.unpause,
+    "cancel": control.cancel,
+    "recover": recover.recover,
+    "dev": dev.dev,
+    "export": exporting.export,
+    "import": importing.import_file,
+    "purge": purge.purge,
+    "check": check.check,
+}
+
+program = typer.Typer(name="flux", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+program.callback(help=_prose(flux))(flux)
+for _name, _command in _COMMANDS.items():
+    program.command(_name, help=_prose(_command))(_command)

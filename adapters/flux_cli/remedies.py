@@ -53,6 +53,9 @@ class _Ways:
         self._log = seen.log
         self._adopted = False
         self._say = seen.target.command
+        self._reset: list[str] = []
+        """The steps that the verb which was asked about last starts over."""
+        self._kept = {letter.mail.name for letter in seen.letters()}
         self.hindrance: str | None = None
         """Why the first step that was asked about cannot be retried, completed or skipped."""
 
@@ -71,7 +74,8 @@ class _Ways:
             case s.FAILED | s.ROLLED_BACK:
                 path = failed_step(state)
                 if self._may("retry_step", path):
-                    yield Remedy(self._say("resume"), f"go on from {path}, once its trouble is mended")
+                    does = f"go on from {path}, once its trouble is mended{self._anew(path)}"
+                    yield Remedy(self._say("resume"), does)
                 yield from self._again(path)
         yield from self._tick()
         yield from self._stop()
@@ -95,7 +99,7 @@ class _Ways:
     def _wait(self) -> Iterator[Remedy]:
         for path, wait in self._state.waits.items():
             for signal in wait.signals:
-                if self._may("signal"):
+                if signal not in self._kept and self._may("signal"):
                     yield Remedy(self._say("signal", signal), f"send what {path} waits for; --payload gives it a value")
             if self._may("complete_step", path):
                 yield Remedy(self._say("complete", path), f"end {path} by hand; --output gives it a value")
@@ -128,11 +132,21 @@ class _Ways:
 
     def _again(self, path: str) -> Iterator[Remedy]:
         if self._may("retry_step", path):
-            yield Remedy(self._say("retry", path), f"run {path} and the later steps; --data changes the data first")
+            does = f"run {path} and the later steps; --data changes the data first{self._anew(path)}"
+            yield Remedy(self._say("retry", path), does)
         if self._may("complete_step", path):
-            yield Remedy(self._say("complete", path), f"go on as if {path} had succeeded; --output gives its result")
+            does = f"go on as if {path} had succeeded; --output gives its result{self._anew(path)}"
+            yield Remedy(self._say("complete", path), does)
         if self._may("skip_step", path):
-            yield Remedy(self._say("skip", path), f"go on without {path}")
+            yield Remedy(self._say("skip", path), f"go on without {path}{self._anew(path)}")
+
+    def _anew(self, path: str) -> str:
+        """Where the repair of `path` that was asked about last begins: what was undone is made again first."""
+        first = self._reset[0] if self._reset else path
+        step = self._state.steps.get(first)
+        if first == path or step is None or step.status != s.COMPENSATED:
+            return ""
+        return f" (it starts over at {first}, because that was undone)"
 
     def _tick(self) -> Iterator[Remedy]:
         state = self._state
@@ -171,7 +185,9 @@ class _Ways:
     def _ask(self, verb: str, step: str, *, force: bool) -> None:
         try:
             self._adopt()
-            decide(self._seen.definition, self._state, self._event(verb, step, force=force), self._seen.now)
+            event = self._event(verb, step, force=force)
+            (record,) = decide(self._seen.definition, self._state, event, self._seen.now).records
+            self._reset = record.body.get("reset", [])
         except Refused as error:
             self.hindrance = self.hindrance or str(failure(error))
             raise

@@ -64,6 +64,10 @@ def targeted(app: str | None, words: Sequence[str] | None, verb: str, *names: st
         raise CommandFailed(f"{what}; write {usage}", USAGE)
     engine, spec = opened(app)
     if len(given) > len(names):
+        if engine.workflows and given[0] not in engine.workflows:
+            known = ", ".join(sorted(engine.workflows))
+            message = f"the engine of {spec!r} has no workflow {given[0]!r}; it has {known}; write {usage}"
+            raise CommandFailed(message, USAGE)
         workflow = workflow_name(engine, given.pop(0), spec)
     else:
         workflow = _workflow_of(engine, spec, given[0], usage)

@@ -237,18 +237,18 @@ class _Comparison:
                 )
             else:
                 last, last_name = place[now], now
-        begun, which = last, f"{last_name!r}, which is done"
+        begun, since = last, ""
         doing = self._doing(paths[cursor]) if cursor < len(paths) else ""
-        if doing:  # what is new before it is too late
+        if doing:  # what is new before it comes too late
             now = self._now(paths[cursor])
             if now is not None and place[now] > last:
-                begun, which = place[now], f"{now!r}, {doing}"
+                begun, since = place[now], f"{now!r}, {doing}"
         for path in paths[cursor:]:
             now = self._now(path)
             step = state.steps.get(path)
             if now is not None and place[now] < begun and (step is None or step.status not in _DONE):
-                what = f"{last_name!r}, which is done" if place[now] < last else which
-                problem = f"step {now!r} is still to come, but the definition has it before {what}: put it behind"
+                which = f"{last_name!r}, which is done" if place[now] < last else since
+                problem = f"step {now!r} is still to come, but the definition has it before {which}: put it behind"
                 self._problems.append(problem)
         there = {self._now(path) for path in paths}
         return [path for path, index in place.items() if index < begun and path not in there]
@@ -259,7 +259,7 @@ class _Comparison:
         if path in state.waits:
             return "which waits"
         if path in state.frames:
-            return "which the instance is inside"
+            return "which has begun"
         return "which has an attempt of unknown outcome" if path in state.intents or path in state.doubts else ""
 
     def _note(self, passed: list[str], gone: list[str]) -> None:

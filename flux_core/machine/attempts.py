@@ -187,7 +187,7 @@ def _quarantine(state: WorkflowState, step: StepDefinition, error: ErrorInfo, no
         f"nobody knows whether {what} took effect ({error.type}: {error.message}); find out from the other side, then "
         f"complete the step (it did), skip it, or retry it (it did not)"
     )
-    body = {"why": "unknown_outcome", "p": step.path, "d": detail}
+    body = {"why": "unknown_outcome", "p": step.path, "d": detail, "e": error.to_tree()}
     return Decision(FINISH, Record(r.STUCK, state.epoch, now, body, (s.STUCK, None)))
 
 

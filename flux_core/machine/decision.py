@@ -124,7 +124,8 @@ def _advance(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> De
         # The log ends with an attempt under way: whoever made it is gone, or is this invocation's own past.
         key, intent = next(iter(state.intents.items()))
         step = workflow.by_path[key.removesuffix(UNDO)]
-        return unknown(state, step, intent.attempt, DIED, 0.0, None, now, undo=intent.undo, again_at_once=True)
+        error = intent.error or DIED
+        return unknown(state, step, intent.attempt, error, 0.0, None, now, undo=intent.undo, again_at_once=True)
     if state.undoing:
         for key in state.doubts:
             if not key.endswith(UNDO):

@@ -327,7 +327,10 @@ def _end(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     else:
         state.error = state.failure
     for path in state.waits:
-        state.steps[path].waiting_for = ()
+        waiting = state.steps[path]
+        waiting.waiting_for = ()
+        if waiting.status == s.SUSPENDED:
+            waiting.status = s.PENDING
     state.waits.clear()
 
 
@@ -335,6 +338,10 @@ def _stuck(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.status = s.STUCK
     state.stuck = [body["why"], body.get("p"), body["d"]]
     state.error = ErrorInfo(body["why"], body["d"], body.get("p"))
+    if "e" in body:
+        for key in (body["p"], body["p"] + UNDO):
+            if key in state.intents:
+                state.intents[key].error = ErrorInfo.of(body["e"])
 
 
 def _blocked(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:

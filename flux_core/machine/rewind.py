@@ -161,12 +161,14 @@ def _reopening(
 class _Start:
     """Where a retry starts over, and the branches and loops that are open then."""
 
-    __slots__ = ("before", "frames", "lanes", "path", "place")
+    __slots__ = ("before", "frames", "lanes", "path", "place", "turn")
 
-    def __init__(self, path: str, place: tuple[int, ...]) -> None:
+    def __init__(self, path: str, place: tuple[int, ...], turn: _Start | None = None) -> None:
         self.path = path
         self.place = place
         """With the number of the decision, if it is one of a while but the first."""
+        self.turn = self if turn is None else turn
+        """Whose data it starts with: another one's if it came into the definition since."""
         self.before: list[str] = []
         """The steps before it that have to be done."""
         self.frames: dict[str, list[Any]] = {}
@@ -181,7 +183,16 @@ def _start(state: WorkflowState, path: str, workflow: WorkflowDefinition, verb: 
             place = workflow.place(step.path)
             if place is not None and place < start.place:
                 start = _Start(step.path, place)
-    at, reached = start.path, start.path in state.steps or start.path == current(state)
+    if not (start.path in state.steps or start.path == current(state)):
+        lane_path = lane_of(start.path)
+        if lane_path:
+            raise _not_reached(state, path, owner_of(lane_path), verb)
+    return _opened(state, path, start, workflow, verb)
+
+
+def _opened(state: WorkflowState, path: str, start: _Start, workflow: WorkflowDefinition, verb: str) -> _Start:
+    """`start` with the branches and loops around it, and what has to be done before."""
+    at, since = start.path, None
     if workflow.by_path[at].kind == WHILE and len(start.place) > len(workflow.place(at) or ()):
         number, names = start.place[-1] - 1, workflow.by_path[at].bodies[BODY].names  # type: ignore[index]
         start.frames[at] = Frame("h", choice=True, number=number, last=f"{at}[{number}].{names[-1]}").to_tree()
@@ -191,22 +202,30 @@ def _start(state: WorkflowState, path: str, workflow: WorkflowDefinition, verb: 
         inside = lane_path[len(owner) + 1 :].removesuffix("]")
         looping = node.kind in LOOPS
         chosen = None if execution is None else execution.decision
-        if not reached or chosen is None or (not looping and chosen != inside):
-            message = (
-                f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: the workflow has "
-                f"not come to that step; retry {owner!r}, or a step that it has come to"
-            )
-            raise Refused(message)
+        if chosen is None or (not looping and chosen != inside):
+            raise _not_reached(state, path, owner, verb)
         body = node.bodies[BODY if looping else inside]  # type: ignore[index]
         cursor = body.places[at[len(lane_path) + 1 :]]
         choice = True if node.kind == WHILE else chosen
         frame = Frame(letter(node), choice, int(inside) if looping else 0, open=[lane_path])
         start.frames = {owner: frame.to_tree(), **start.frames}
         start.lanes = {lane_path: Lane(owner, body.names, body.kinds, cursor).to_tree(), **start.lanes}
-        start.before = [f"{lane_path}.{name}" for name in body.names[:cursor]] + start.before
+        before = [f"{lane_path}.{name}" for name in body.names[:cursor]]
+        start.before = before + start.before
+        if lane_path not in state.lanes:  # it had ended: what has come into it since was not looked at yet
+            since = next((name for name in before if name not in state.steps), since)
         at = owner
+    if since is not None:
+        return _opened(state, path, _Start(since, workflow.place(since) or (), start.turn), workflow, verb)
     start.before = state.names[: state.names.index(at)] + start.before
     return start
+
+
+def _not_reached(state: WorkflowState, path: str, owner: str, verb: str) -> Refused:
+    return Refused(
+        f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: the workflow has not come "
+        f"to that step; retry {owner!r}, or a step that it has come to"
+    )
 
 
 def _place(state: WorkflowState, path: str, workflow: WorkflowDefinition) -> tuple[int, ...]:
@@ -252,7 +271,7 @@ def _history(
     replay = WorkflowState(state.tenant, state.name, state.id)
     before: dict[str, object] | None = None
     last: dict[str, dict[str, Any]] = {}
-    turns = _nested_turns(log, start, workflow) if start.frames else _turns(log, start.path)
+    turns = _nested_turns(log, start.turn, workflow) if start.frames else _turns(log, start.path)
     turn = turns.pop(0)
     for record in log:
         body = record.body
@@ -282,8 +301,9 @@ class _TopTurn:
 
     def is_ahead(self, replay: WorkflowState) -> bool:
         """Whether the turn is still to come, or is just coming."""
-        cursor = replay.cursor
-        return cursor < self._place or (cursor == self._place and replay.names[cursor] not in replay.frames)
+        if replay.cursor == self._place < len(replay.names):
+            return replay.names[self._place] not in replay.frames  # a retry may begin inside of it
+        return replay.cursor <= self._place
 
     def has_come(self, replay: WorkflowState) -> bool:
         """Whether the turn has come."""

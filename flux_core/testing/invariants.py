@@ -132,7 +132,8 @@ class _Walk:
         if self._workflow is None or self.state.generation or self.state.origins:
             return
         for effect in self._effects:
-            if effect.path in self._commits and self._workflow.by_path[effect.path].on_unknown == "quarantine":
+            there = effect.path in self._commits and self._workflow.place(effect.path) is not None
+            if there and self._workflow.by_path[effect.path].on_unknown == "quarantine":
                 spot = (effect.path, 0, effect.key)
                 counts[spot] = counts.get(spot, 0) + 1
                 _must(counts[spot] == 1, "I3", f"commit {effect.path!r} with quarantine took effect twice: {effect}")

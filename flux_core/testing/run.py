@@ -138,11 +138,11 @@ class Run:
         """What happened, step by step, and what it waits for: what a failed assertion prints."""
         return self._bench.story(self)
 
-    # --- verbs, as the engine has them ------------------------------------------------------------------------
+    # --- verbs, as the engine has them; each gives the run again ---------------------------------------
 
     def signal(
         self, name: str, payload: object = None, dedupe_id: str | None = None, *, deadline: DeadlineLike | None = None
-    ) -> FluxResult:
+    ) -> Run:
         """Send a signal, early or late: it is kept until a wait asks for it."""
         return self._verb("signal", name, payload, dedupe_id, deadline=deadline)
 
@@ -155,7 +155,7 @@ class Run:
         who: str | None = None,
         why: str | None = None,
         deadline: DeadlineLike | None = None,
-    ) -> FluxResult:
+    ) -> Run:
         """Run `step` and the later ones again; succeeded commits are kept."""
         return self._verb("retry_step", step, data=data, force=force or None, who=who, why=why, deadline=deadline)
 
@@ -166,25 +166,19 @@ class Run:
         who: str | None = None,
         why: str | None = None,
         deadline: DeadlineLike | None = None,
-    ) -> FluxResult:
+    ) -> Run:
         """Go on from the failed step; tick an instance that has not failed."""
         return self._verb("resume", from_step, who=who, why=why, deadline=deadline)
 
-    def cancel(
-        self, reason: str | None = None, *, who: str | None = None, deadline: DeadlineLike | None = None
-    ) -> FluxResult:
+    def cancel(self, reason: str | None = None, *, who: str | None = None, deadline: DeadlineLike | None = None) -> Run:
         """Stop it and undo its completed steps."""
         return self._verb("cancel", reason, who=who, deadline=deadline)
 
-    def pause(
-        self, *, who: str | None = None, why: str | None = None, deadline: DeadlineLike | None = None
-    ) -> FluxResult:
+    def pause(self, *, who: str | None = None, why: str | None = None, deadline: DeadlineLike | None = None) -> Run:
         """Let nothing run until it is unpaused."""
         return self._verb("pause", who=who, why=why, deadline=deadline)
 
-    def unpause(
-        self, *, who: str | None = None, why: str | None = None, deadline: DeadlineLike | None = None
-    ) -> FluxResult:
+    def unpause(self, *, who: str | None = None, why: str | None = None, deadline: DeadlineLike | None = None) -> Run:
         """Go on after a pause."""
         return self._verb("unpause", who=who, why=why, deadline=deadline)
 
@@ -196,17 +190,17 @@ class Run:
         who: str | None = None,
         why: str | None = None,
         deadline: DeadlineLike | None = None,
-    ) -> FluxResult:
+    ) -> Run:
         """Put on record, by hand, that `step` succeeded."""
         return self._verb("complete_step", step, output, who=who, why=why, deadline=deadline)
 
     def skip_step(
         self, step: str, *, who: str | None = None, why: str | None = None, deadline: DeadlineLike | None = None
-    ) -> FluxResult:
+    ) -> Run:
         """Put on record, by hand, that `step` is left out."""
         return self._verb("skip_step", step, who=who, why=why, deadline=deadline)
 
-    def wake(self, *, deadline: DeadlineLike | None = None) -> FluxResult:
+    def wake(self, *, deadline: DeadlineLike | None = None) -> Run:
         """Tick it: whatever can go on, goes on."""
         return self._verb("wake", deadline=deadline)
 
@@ -270,9 +264,10 @@ class Run:
 
     # --- what these share -------------------------------------------------------------------------------------------
 
-    def _verb(self, name: str, *args: object, **options: object) -> FluxResult:
+    def _verb(self, name: str, *args: object, **options: object) -> Run:
         given = {option: value for option, value in options.items() if value is not None}
-        return self._bench.verb(name, self.workflow, self.id, *args, **given)
+        self._bench.verb(name, self.workflow, self.id, *args, **given)
+        return self
 
     def _step(self, name: str) -> StepExecution:
         found = next((entry for entry in self.history if entry.path == name), None)

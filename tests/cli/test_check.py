@@ -83,6 +83,13 @@ class TestOfItsOwnStore:
         assert ALIASES in done.stdout
         assert "4 of 5 instances cannot go on" in done.stdout
 
+    def test_does_not_tell_of_what_cannot_go_on_how_it_would(self, shop: Flux) -> None:
+        by_id = {row["id"]: row for row in rows(check(shop, "renamed", "--json"))[:-1]}
+        assert by_id["o-1"]["notes"] == []
+        told = check(shop, "renamed").stdout
+        assert "done and gone" not in told
+        assert "skipped here" not in told
+
     def test_what_it_advises_helps_and_the_notes_say_what_will_be(self, shop: Flux) -> None:
         done = check(shop, "alias")
         assert done.exit_code == 0

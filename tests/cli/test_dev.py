@@ -374,7 +374,7 @@ class TestTheCommand:
         begin(naps, "later", sleeps=7200)
         time.sleep(0.21)
         done = naps("dev", "--app", naps.app, "--once")
-        assert "flux dev: 2 are due; the next timer is that of nap/later, in 119 min" in done.stderr
+        assert "flux dev: 2 are due; the next timer is that of nap/later, in 120 min" in done.stderr
         assert "flux dev: done; 2 instances went on" in done.stderr
 
     def test_with_json_every_event_is_a_line(self, naps: Flux) -> None:
@@ -489,7 +489,7 @@ def test_on_a_terminal_there_is_a_view_that_fits_it(columns: int, naps: Flux, mo
         os.close(theirs)
     assert process.returncode == 130
     last = plain(shown).rpartition("flux dev ")[2]
-    for words in ("serves nap from SQLiteStorage", "4 suspended", "in 59 min nap/later-x", "stopped by SIGINT"):
+    for words in ("serves nap from SQLiteStorage", "4 suspended", "in 60 min nap/later-x", "stopped by SIGINT"):
         assert words in re.sub(r" +", " ", last), last
     assert all(len(line.rstrip()) <= columns for line in last.splitlines())
 

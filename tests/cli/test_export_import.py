@@ -80,6 +80,8 @@ class TestExport:
             ([], ALL),
             (["order"], ALL[:3]),
             (["order", "o-wait", "o-fail"], ["order/o-fail", "order/o-wait"]),
+            (["o-wait", "o-fail"], ["order/o-fail", "order/o-wait"]),
+            (["r-1"], ["refund/r-1"]),
             (["--status", "suspended"], ["order/o-sleep", "order/o-wait"]),
             (["order", "--status", "failed", "--status", "completed"], ["order/o-fail"]),
             (["--status", "stuck"], []),
@@ -90,6 +92,12 @@ class TestExport:
     ) -> None:
         done = export(shop, *words)
         assert (done.exit_code, names(done.stdout)) == (0, expected)
+
+    def test_asks_for_the_workflow_if_several_have_the_id(self, shop: Flux) -> None:
+        module_of(shop).engine.execute("order", {"does": "wait"}, "r-1")
+        done = export(shop, "r-1")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "the workflows order, refund each have r-1; say which: flux export [WORKFLOW] [ID]..." in done.stderr
 
     def test_says_that_it_is_in_clear_and_how_many_have_not_ended(self, shop: Flux) -> None:
         said = export(shop).stderr
@@ -156,6 +164,8 @@ class TestExport:
         [
             (["order", "o-wait", "o-none"], "workflow 'order' has no instance 'o-none'"),
             (["ordr"], "there is no instance of a workflow 'ordr'; the engine of"),
+            (["o-wait", "o-none"], "has order, refund, and none has the ids o-wait, o-none. Nothing was exported"),
+            (["o-wait", "--status", "failed"], "ids and --status exclude each other"),
             (["--status", "asleep"], "there is no status 'asleep'"),
             (["order", "o-wait", "--status", "failed"], "ids and --status exclude each other"),
             (["order", "a/b"], "the id 'a/b' is not allowed"),

@@ -187,3 +187,9 @@ def test_an_instance_that_cannot_be_read_is_its_line_s_error_and_the_others_run(
     assert done.exit_code == 1
     assert "line 1 error 1: CorruptRecord: record 0 of w/1 is damaged" in done.stdout
     assert "completed" in done.stdout
+
+
+def test_an_app_given_as_a_file_is_told_as_a_module(flux: Flux) -> None:
+    done = flux("list", "--app", "shop.py:engine")
+    assert done.exit_code == 2
+    assert "--app names a module, not a file: write shop:..." in done.stderr

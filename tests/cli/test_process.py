@@ -78,6 +78,13 @@ def test_the_exit_codes_are_in_the_help(flux: Flux) -> None:
         assert words in out
 
 
+def test_the_help_is_wrapped_by_paragraph_with_the_exit_codes_one_below_the_other(flux: Flux) -> None:
+    rows = [row.strip() for row in finished(flux.start("dev", "--help"))[1].splitlines()]
+    assert any("Ctrl-C or SIGTERM let the step" in row for row in rows), rows
+    at = rows.index("Exit codes:")
+    assert [row.split()[0] for row in rows[at + 1 : at + 6]] == ["0", "2", "3", "130", "143"]
+
+
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_a_missing_extra_is_told_with_the_command_that_installs_it(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -92,7 +99,7 @@ def test_a_missing_extra_is_told_with_the_command_that_installs_it(
     assert ended.value.code == 3
     assert capsys.readouterr().err == (
         f"flux: the command line needs the package {missing!r}, which is not installed; "
-        f"run: pip install 'flux-serverless[cli]'\n"
+        f"run: pip install '.[cli]' in the checkout that Flux came from\n"
     )
 
 

@@ -117,6 +117,11 @@ class TestTheScreen:
         orders.advance(7300)
         assert "it is due, and nobody has woken it yet" in shown(orders)
 
+    def test_says_of_what_is_to_come_when_it_is_nearest(self, orders: Orders) -> None:
+        orders.execute("sleeping", seconds=7 * 86_400)
+        orders.advance(1)
+        assert any("(in 7 d)" in row for row in shown(orders))
+
     def test_counts_the_deaths(self, orders: Orders) -> None:
         orders.reach("running")
         for _ in range(2):

@@ -171,6 +171,15 @@ class TestWhatShowOffers:
         assert orders("complete", "o-1", "first").exit_code == 1
         assert orders.status() == "rolled_back"
 
+    def test_after_a_rollback_says_where_each_of_them_starts_over(self, orders: Orders) -> None:
+        orders.reach("rolled_back")
+        offered = orders.json("show", "o-1")["next"]
+        assert len(offered) == 4
+        for way in offered:
+            assert way["does"].endswith(" (it starts over at first, because that was undone)")
+        assert orders("skip", "o-1", "gate").exit_code == 0
+        assert orders.ran == ["first", "last"]
+
     def test_is_asked_of_a_changed_definition_that_fits(self, orders: Orders) -> None:
         orders.reach("failed")
         orders.module.deploy("failed", more=True)
@@ -242,6 +251,23 @@ class TestSignal:
         shown = orders.json("show", "o-1")
         assert [(mail["name"], mail["payload"]) for mail in shown["mail"]] == [("Go", 1)]
         assert "signals that no step has taken" in orders("show", "o-1").stdout
+
+    @pytest.mark.parametrize(
+        ("status", "until"),
+        [("paused", "the instance is unpaused"), ("blocked", "a definition that fits is deployed")],
+    )
+    def test_that_is_awaited_but_cannot_be_taken_yet_says_until_when_and_not_to_send_it(
+        self, status: str, until: str, orders: Orders
+    ) -> None:
+        orders.reach(status)
+        told = orders("signal", "o-1", "go").stdout
+        assert f"The signal go is kept: its step takes it once {until}.\n" in told
+        assert "flux signal" not in told + orders("show", "o-1").stdout
+
+    def test_to_one_that_has_ended_says_that_nothing_has_taken_it(self, orders: Orders) -> None:
+        orders.reach("failed")
+        said = "No step has taken the signal go; it is kept, in case the instance is opened again.\n"
+        assert said in orders("signal", "o-1", "go").stdout
 
     def test_again_under_its_dedupe_id_changes_nothing_and_with_another_payload_is_refused(
         self, orders: Orders
@@ -315,6 +341,15 @@ class TestComplete:
         orders.reach("stuck")
         assert orders("complete", "o-1", "gate", "--output", '{"charge": "ch_7"}').exit_code == 0
         assert orders.engine.get("order", "o-1").history[1].output == {"charge": "ch_7"}
+
+    @pytest.mark.parametrize(("verb", "how"), [("complete", "completed"), ("skip", "skipped")])
+    def test_of_a_step_whose_turn_has_not_come_says_that_it_is_on_record(
+        self, verb: str, how: str, orders: Orders
+    ) -> None:
+        orders.reach("stuck")
+        told = orders(verb, "o-1", "last").stdout
+        assert f"Step last is on record as {how}, and will not run when its turn comes.\n" in told
+        assert "on record" not in orders(verb, "o-1", "gate").stdout
 
 
 class TestAHandlerThat:
@@ -425,7 +460,8 @@ class TestTheWordsOfACommand:
             (("retry", "o-1"), "got o-1; write flux retry [WORKFLOW] ID STEP"),
             (("cancel", "order", "o-1", "now"), "got order o-1 now; write flux cancel [WORKFLOW] ID"),
             (("retry", "order", "o-1"), "'order' is a workflow, and no instance has that id; write flux retry"),
-            (("show", "orders", "o-1"), "has no workflow 'orders'; it has order"),
+            (("show", "orders", "o-1"), "has no workflow 'orders'; it has order; write flux show [WORKFLOW] ID"),
+            (("signal", "o-1", "go", "yes"), "no workflow 'o-1'; it has order; write flux signal [WORKFLOW] ID NAME"),
             (("show", "a/b"), "the id 'a/b' is not allowed"),
         ],
     )
@@ -433,6 +469,10 @@ class TestTheWordsOfACommand:
         self, words: tuple[str, ...], said: str, orders: Orders
     ) -> None:
         refused(orders(*words), 2, said)
+
+    def test_come_before_its_options_and_not_after_them(self, orders: Orders) -> None:
+        refused(orders.flux("--app", "a:b", "show", "o-1"), 2, "--app comes after the command: flux show --app a:b")
+        refused(orders.flux("--json", "list"), 2, "--json comes after the command: flux list --json")
 
     def test_may_begin_with_a_dash(self, orders: Orders) -> None:
         orders.reach("failed", "-7")

@@ -513,9 +513,7 @@ class TestAChangedDefinition:
         lab.engine().execute(w, None, "o-1")
         moved = create_workflow("order").step("end", lab.note("end")).loop("each", 1, flow().wait("ask", "go"))
         (problem,) = lab.engine().check(moved, "o-1").problems
-        assert (
-            "'end' is still to come, but the definition has it before 'each', which the instance is inside" in problem
-        )
+        assert "'end' is still to come, but the definition has it before 'each', which has begun" in problem
 
     def test_must_keep_a_commit_of_a_branch_that_has_ended(self, lab: Lab) -> None:
         w = (
@@ -540,3 +538,34 @@ class TestAChangedDefinition:
         result = lab.engine().signal(changed, "o-1", "go")
         assert (result.status, result.history[-2].output) == ("failed", 1)
         assert lab.engine().get(changed, "o-1").status == "failed"
+
+
+class TestAFailedInstanceWhoseDefinitionChanges:
+    """Resumed in a branch that had ended, because something in it was undone."""
+
+    def test_runs_what_has_come_in_before_the_undone_step(self, lab: Lab) -> None:
+        def workflow(*, since: bool, last: Any) -> WorkflowBuilder:
+            body = flow().step("new", lab.note("new")) if since else flow()
+            body.step("a", lambda ctx: ctx.data.update(a=len(lab.calls)), compensate=lab.note("undo"))
+            return create_workflow("order").if_("check", lambda ctx: True, body).step("last", last)
+
+        assert lab.engine().execute(workflow(since=False, last=fail), None, "o-1").status == "rolled_back"
+        mended = workflow(since=True, last=lab.note("last"))
+        result = lab.engine().resume(mended, "o-1")
+        assert (result.status, lab.calls) == ("completed", ["undo", "new", "last"])
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=mended.build(), at_rest=True)
+
+    def test_skips_what_has_come_in_before_a_branch_that_has_begun(self, lab: Lab) -> None:
+        w = create_workflow("order").if_("check", lambda ctx: True, flow().wait("ask", "go"))
+        lab.engine().execute(w, None, "o-1")
+        changed = create_workflow("order").step("new", lab.note("new")).if_("check", fail, flow().wait("ask", "go"))
+        result = lab.engine().signal(changed, "o-1", "go")
+        assert lab.statuses(result) == {"new": "skipped", "check": "completed", "ask": "completed"}
+
+    def test_is_blocked_if_a_step_to_come_is_put_before_a_branch_that_has_begun(self, lab: Lab) -> None:
+        body = flow().wait("ask", "go")
+        w = create_workflow("order").if_("check", lambda ctx: True, body).step("end", lab.note("end"))
+        lab.engine().execute(w, None, "o-1")
+        changed = create_workflow("order").step("end", lab.note("end")).if_("check", fail, body)
+        (problem,) = lab.engine().check(changed, "o-1").problems
+        assert "'end' is still to come, but the definition has it before 'check', which has begun" in problem

@@ -586,3 +586,15 @@ class TestPoison:
         lab.engine().execute(w, None, "o-1")
         assert lab.engine().cancel(w, "o-1").status == "cancelled"
         assert lab.calls == ["a", "undo a"]
+
+
+class TestAQuarantine:
+    def test_keeps_what_made_the_outcome_unknown_while_other_steps_are_settled(self, lab: Lab) -> None:
+        def charge(ctx: Context) -> None:
+            raise Unknown("the bank did not answer")
+
+        w = create_workflow("order").commit("charge", charge, compensate=lab.note("refund")).step("ship", lab.note("x"))
+        first = lab.engine().execute(w, None, "o-1")
+        assert "(Unknown: the bank did not answer)" in str(first.error)
+        assert str(lab.engine().skip_step(w, "o-1", "ship").error) == str(first.error)
+        assert str(lab.engine().cancel(w, "o-1").error) == str(first.error)

@@ -91,6 +91,13 @@ class TestVerbs:
         with pytest.raises(Refused, match="it has completed"):
             run.signal("first", 4)
 
+    def test_an_assertion_may_follow_a_verb(self) -> None:
+        flow = create_workflow("flow").step("a", lambda ctx: wait("first")).step("b", lambda ctx: wait("second"))
+        run = FluxTest(flow).execute(flow)
+        run.pause().assert_status("paused")
+        run.unpause().signal("first", 1).assert_waiting("second").assert_step("a", output=1)
+        run.complete_step("b", 2).assert_completed()
+
     def test_cancel_undoes(self) -> None:
         order = order_workflow()
         run = FluxTest(order).execute(order, INPUT)

@@ -286,7 +286,7 @@ def _forgets_doubt() -> list[Patch]:
 
 
 def _drops_what_a_retry_kept() -> list[Patch]:
-    def turn_back(state: s.WorkflowState) -> None:
+    def turn_back(state: s.WorkflowState, _at: int, _error: str) -> None:
         state.undoing = True
         state.kept.clear()
 

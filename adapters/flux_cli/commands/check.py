@@ -199,7 +199,7 @@ def _report(groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]
     ):
         verdict = Text("cannot", "red") if problems else Text("can go on", "green")
         said = Text(printable("\n".join(problems)))
-        said.append(("\n" if problems and notes_ else "") + printable("\n".join(notes_)), style="dim")
+        said.append(printable("\n".join(notes_)), style="dim")
         more = ", ..." if len(names) > _EXAMPLES else ""
         table.add_row(workflow, str(len(names)), verdict, said, ", ".join(names[:_EXAMPLES]) + more)
     out.print(table)

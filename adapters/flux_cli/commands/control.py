@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,10 +11,14 @@ from flux_cli.documents import json_argument
 from flux_cli.operation import operate
 from flux_cli.options import App, Instance, Json, Who, Why, who
 from flux_cli.targets import targeted
+from flux_core import state as s
 from flux_core.keys import mail_id
 
 if TYPE_CHECKING:
     from flux_cli.inspection import Inspection
+
+_HELD: Final = {s.PAUSED: "the instance is unpaused", s.BLOCKED: "a definition that fits is deployed"}
+"""What a step that waits for just this signal waits for, too."""
 
 
 def signal(
@@ -57,8 +61,12 @@ def signal(
         state = seen.state
         if f"{name}/{mail_id(dedupe)}" in state.consumed:
             return None
-        awaited = " or ".join(signal for wait in state.waits.values() for signal in wait.signals)
-        now = f"it waits for {awaited}" if awaited else "nothing waits for it now"
+        if state.terminal:
+            return f"No step has taken the signal {name}; it is kept, in case the instance is opened again."
+        awaited = [signal for wait in state.waits.values() for signal in wait.signals]
+        if name in awaited and state.status in _HELD:
+            return f"The signal {name} is kept: its step takes it once {_HELD[state.status]}."
+        now = f"it waits for {' or '.join(awaited)}" if awaited else "nothing waits for it now"
         return f"The signal {name} is kept until a step waits for it; {now}."
 
     operate(

@@ -130,16 +130,27 @@ def _chosen(
     engine: FluxEngine, spec: str, words: list[str], status: list[str] | None
 ) -> tuple[Iterator[InstanceRef], int | None]:
     """The instances that are meant, and how many they are if that is known."""
-    workflow = words[0] if words else None
+    workflow, ids = (words[0], words[1:]) if words else (None, [])
     if workflow is not None and workflow not in engine.workflows and not engine.list(workflow, limit=1).items:
-        known = ", ".join(sorted(engine.workflows)) or "none"
-        raise CommandFailed(
-            f"there is no instance of a workflow {workflow!r}; the engine of {spec!r} has {known}", USAGE
-        )
-    if len(words) > 1:
+        holders = [name for name in sorted(engine.workflows) if _has(engine, name, words)]
+        if len(holders) > 1:
+            raise CommandFailed(
+                f"the workflows {', '.join(holders)} each have {', '.join(words)}; say which: "
+                f"flux export [WORKFLOW] [ID]...",
+                USAGE,
+            )
+        if not holders:
+            known = ", ".join(sorted(engine.workflows)) or "none"
+            raise CommandFailed(
+                f"there is no instance of a workflow {workflow!r}; the engine of {spec!r} has {known}, and none has "
+                f"the id{'s' if ids else ''} {', '.join(words)}. Nothing was exported",
+                USAGE,
+            )
+        workflow, ids = holders[0], words
+    if workflow is not None and ids:
         if status:
             raise CommandFailed("ids and --status exclude each other; give one of them", USAGE)
-        refs = [InstanceRef(engine.tenant, words[0], check_key("id", word)) for word in words[1:]]
+        refs = [InstanceRef(engine.tenant, workflow, check_key("id", word)) for word in ids]
         for ref in refs:
             if engine.storage.tail(ref) is None:
                 raise CommandFailed(
@@ -150,6 +161,13 @@ def _chosen(
         return iter(refs), len(refs)
     engine.list(workflow, status or None, 1)  # a status that does not exist is told before anything is written
     return _listed(engine, workflow, status), None
+
+
+def _has(engine: FluxEngine, workflow: str, ids: list[str]) -> bool:
+    """Whether the workflow has an instance of each of the ids."""
+    return all(
+        engine.storage.header(InstanceRef(engine.tenant, workflow, check_key("id", word))) is not None for word in ids
+    )
 
 
 def _listed(engine: FluxEngine, workflow: str | None, status: list[str] | None) -> Iterator[InstanceRef]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,13 @@ from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.operation import operate
 from flux_cli.options import App, Instance, Json, Who, Why, who
 from flux_cli.targets import targeted
+from flux_core import state as s
+from flux_core.machine.lanes import current
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flux_cli.inspection import Inspection
 
 _Step = Annotated[
     list[str] | None,
@@ -50,7 +57,8 @@ def retry(
 ) -> None:
     """Restore the data to what it was before STEP, then run that step and the later ones.
 
-    Commits that have succeeded are kept. The steps run in this process.
+    Commits that have succeeded are kept. After a rollback it starts over at the first step that was undone. The steps
+    run in this process.
     """
     target = targeted(app, words, "retry", "ID", "STEP")
     (step,) = target.rest
@@ -83,7 +91,7 @@ def resume(
 ) -> None:
     """Go on: a failed instance from the step that failed, any other one with whatever is due.
 
-    The steps run in this process.
+    After a rollback it starts over at the first step that was undone. The steps run in this process.
     """
     target = targeted(app, words, "resume", "ID")
     engine = target.engine
@@ -118,6 +126,7 @@ def complete(
         target,
         lambda: engine.complete_step(target.workflow, target.id, step, value, who=who(by), why=why),
         as_json=as_json,
+        remark=_put_down(step, s.COMPLETED),
     )
 
 
@@ -136,7 +145,25 @@ def skip(
     target = targeted(app, words, "skip", "ID", "STEP")
     (step,) = target.rest
     engine = target.engine
-    operate(target, lambda: engine.skip_step(target.workflow, target.id, step, who=who(by), why=why), as_json=as_json)
+    operate(
+        target,
+        lambda: engine.skip_step(target.workflow, target.id, step, who=who(by), why=why),
+        as_json=as_json,
+        remark=_put_down(step, s.SKIPPED),
+    )
+
+
+def _put_down(step: str, how: str) -> Callable[[Inspection], str | None]:
+    """What the status does not tell: that a step whose turn has not come was put on record."""
+
+    def remark(seen: Inspection) -> str | None:
+        state = seen.state
+        at, place = current(state), seen.definition.place
+        if state.terminal or state.undoing or at is None or (place(at) or ()) >= (place(step) or ()):
+            return None
+        return f"Step {step} is on record as {how}, and will not run when its turn comes."
+
+    return remark
 
 
 def _object(option: str, given: str) -> dict[str, object]:
