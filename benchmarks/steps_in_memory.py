@@ -44,6 +44,7 @@ class Road(NamedTuple):
     commit: bool = False
     watched: bool = False
     off_main: bool = False
+    loop: bool = False
 
 
 class ListSink:
@@ -109,6 +110,7 @@ ROADS = (
     Road("sync off the main thread, a scalar written", 35, _scalar, off_main=True),
     Road("async off the main thread, data untouched", None, _async_nothing, off_main=True),
     Road("commit, data untouched", None, _nothing, commit=True),
+    Road("loop of one trivial step", None, _nothing, data=False, loop=True),
 )
 
 
@@ -146,6 +148,8 @@ def _figures(topic: str, road: Road, sizes: tuple[int, ...], seen: _Seen) -> lis
 
 def _workflow(road: Road, size: int) -> WorkflowDefinition:
     builder = create_workflow("benchmark", version="1")
+    if road.loop:
+        return builder.loop("each", size, road.handler).build()
     for number in range(size):
         handler = _fill if road.data and number == 0 else road.handler
         if road.commit:

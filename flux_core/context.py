@@ -56,6 +56,8 @@ class Surroundings:
 
 
 _revealing = allocate_lock()
+_MOST_NAMED = 50
+"""Steps that a message lists: a loop may have thousands."""
 _SUCCEEDED = frozenset({COMPLETED, COMPENSATING, COMPENSATED, COMPENSATION_FAILED})
 """Statuses of a step that has an output: a compensator needs that of the step it undoes."""
 
@@ -88,17 +90,17 @@ class Results:
     def __getitem__(self, path: str) -> Any:
         step = self._find(path)
         if step is None:
-            there = ", ".join(self) or "none yet"
+            names = list(self)
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            there = ", ".join(names[:_MOST_NAMED]) + more or "none yet"
             message = f"{path} (no step of that name has an output; those that have: {there})"
             raise KeyError(message)
         return copied(step.output)
 
     def get(self, path: str, default: Any = None) -> Any:
         """The output at `path`, or `default`."""
-        try:
-            return self[path]
-        except KeyError:
-            return default
+        step = self._find(path)
+        return default if step is None else copied(step.output)
 
     def __contains__(self, path: object) -> bool:
         return self._find(path) is not None

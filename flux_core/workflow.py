@@ -31,6 +31,8 @@ COMMITS: Final = "cC"
 UNDOABLE: Final = "SCWZ"
 """Letters of `WorkflowDefinition.kinds`: `s` step, `c` commit, `w` wait, `z` sleep, upper case with a compensation; `i`
 if, `x` switch, `l` loop, `h` while."""
+DECIDING: Final = frozenset("ixlh")
+"""The letters of branches and loops."""
 UNDO: Final = "~undo"
 """The suffix of a compensation's path (PROTOCOL, Idempotency key)."""
 

@@ -269,12 +269,11 @@ class _Comparison:
             else:
                 last, last_name = place[now], now
         begun, since = last, ""
-        at = paths[cursor] if cursor < len(paths) else ""
-        # It has begun: what is new before it comes too late.
-        if any(at in open_ for open_ in (state.waits, state.intents, state.doubts, state.frames)):
-            now = self._now(at)
+        doing = self._doing(paths[cursor]) if cursor < len(paths) else ""
+        if doing:  # what is new before it comes too late
+            now = self._now(paths[cursor])
             if now is not None and place[now] > last:
-                begun, since = place[now], f"{now!r}, which {'waits' if at in state.waits else 'has begun'}"
+                begun, since = place[now], f"{now!r}, {doing}"
         for path in paths[cursor:]:
             now = self._now(path)
             step = state.steps.get(path)
@@ -292,6 +291,15 @@ class _Comparison:
             if steps[name].status not in _DONE:
                 return place
         return self._state.cursor
+
+    def _doing(self, path: str) -> str:
+        """How a step that is not done has begun nevertheless; "" if it has not."""
+        state = self._state
+        if path in state.waits:
+            return "which waits"
+        if path in state.frames:
+            return "which has begun"
+        return "which has an attempt of unknown outcome" if path in state.intents or path in state.doubts else ""
 
     def _note(self, passed: list[str], gone: list[str]) -> None:
         state = self._state

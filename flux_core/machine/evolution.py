@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
-from flux_core.machine.lanes import advance, arrived, broken_off, current, decided, move_on, resumed
+from flux_core.machine.lanes import advance, arrived, broken_off, current, decided, letter_of, move_on, resumed
 from flux_core.paths import owner_of, renamed
 from flux_core.state import ErrorInfo, Frame, Kept, Lane, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
-from flux_core.workflow import UNDO
+from flux_core.workflow import DECIDING, UNDO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +110,10 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
             state.completed.pop(path, None)
             state.completed[path] = None
     else:
-        _complete(state, step, at, body.get("o"))
+        if "h" in body:
+            _complete_by_hand(state, step, at, body.get("o"))
+        else:
+            _complete(state, step, at, body.get("o"))
         if state.kept:
             state.kept.pop(path, None)
 
@@ -136,6 +139,14 @@ def _complete(state: WorkflowState, step: StepExecution, at: int, output: object
     step.ended_ms = at
     step.waiting_for = ()
     move_on(state)
+
+
+def _complete_by_hand(state: WorkflowState, step: StepExecution, at: int, output: object) -> None:
+    """Perhaps a branch or loop, which is no success of its own: nothing of it is undone."""
+    decides = letter_of(state, step.path) in DECIDING
+    _complete(state, step, at, output)
+    if decides:
+        del state.completed[step.path]
 
 
 def _skip(state: WorkflowState, step: StepExecution, at: int) -> None:
@@ -181,7 +192,7 @@ def _turn_back(state: WorkflowState, at: int, error: str) -> None:
         state.data.update(kept.set)
         for key in kept.unset:
             state.data.pop(key, None)
-        if kept.how == s.COMPLETED:
+        if kept.how == s.COMPLETED and letter_of(state, path) not in DECIDING:
             state.completed[path] = None
     state.kept.clear()
 
@@ -531,7 +542,7 @@ def _resolve(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
         else:
             step.status = s.COMPLETED
     elif how == s.COMPLETED:
-        _complete(state, step, record.at, body.get("o"))
+        _complete_by_hand(state, step, record.at, body.get("o"))
     else:
         _skip(state, step, record.at)
     state.deaths = 0

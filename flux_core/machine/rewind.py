@@ -151,6 +151,9 @@ def _reopening(
         if step is not None and step.status == s.COMPLETED:
             body = last[name]
             kept[name] = [s.COMPLETED, step.output, body.get("set", {}), body.get("del", []), step.attempt]
+    for name, pending in state.kept.items():  # in a branch that is not taken now, and may be another time
+        if name not in reset:
+            kept[name] = [pending.how, pending.output, pending.set, pending.unset, pending.attempt]
     body = {"reset": reset + gone, "data": data, "kept": kept}
     if start.frames:
         body |= {"frames": start.frames, "lanes": start.lanes}

@@ -103,8 +103,8 @@ class _Walk:
         self._check_step(seq, record)
         turned = self.state.undoing
         evolve(self.state, record)
-        if self.state.undoing and not turned:  # what a retry had kept for later counts from here on
-            self._order += [path for path in self.state.completed if path not in self._order]
+        if self.state.undoing and not turned:
+            self._order = list(self.state.completed)  # with what a retry had kept for later
         if record.type == r.RETRY or "reset" in record.body:
             self._successes = {path: at for path, at in self._successes.items() if path in self.state.completed}
             self._order = list(self.state.completed)

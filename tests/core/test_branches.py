@@ -146,6 +146,12 @@ class TestWhatANestedStepSees:
         assert result.history[-2].output == ("inner", "b", "inner", False)
         assert result.history[-1].output == "outer"
 
+    def test_names_no_more_than_fifty_steps_where_there_is_no_such_output(self, lab: Lab) -> None:
+        w = create_workflow("order").loop("each", 60, lab.note("a")).step("end", lambda ctx: ctx.results["b"])
+        error = str(lab.engine().execute(w, None, "o-1").error)
+        assert "those that have: each, each[0].handler, " in error
+        assert "each[48].handler and 11 more)" in error
+
     def test_is_its_path_and_the_place_of_the_top_level(self, lab: Lab) -> None:
         def look(ctx: Context) -> object:
             own = [step for step in ctx.history if step.path == ctx.path]
@@ -239,6 +245,18 @@ class TestRetryStep:
         assert lab.calls == ["asked", "a", "b", "c", "undo", "mended", "b", "c"]
         check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
 
+    def test_keeps_a_commit_of_a_branch_that_is_not_taken_for_the_time_it_is(self, lab: Lab) -> None:
+        other = flow().step("other", lab.note("other"))
+        w = create_workflow("order").if_(
+            "check", lambda ctx: ctx.data.get("pays", True), flow().commit("pay", lab.note("pay")), other
+        )
+        lab.engine().execute(w, None, "o-1")
+        lab.engine().retry_step(w, "o-1", "check", data={"pays": False}, force=True)
+        lab.engine().retry_step(w, "o-1", "check.else.other", force=True)
+        assert lab.engine().retry_step(w, "o-1", "check", data={"pays": True}, force=True).status == "completed"
+        assert lab.calls == ["pay", "other", "other"]
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
     def test_is_refused_for_a_branch_that_was_not_taken(self, lab: Lab) -> None:
         w = create_workflow("order").if_("check", lambda ctx: True, fail, flow().step("other", lab.note("other")))
         lab.engine().execute(w, None, "o-1")
@@ -298,6 +316,15 @@ class TestCompleteAndSkip:
         lab.engine().execute(w, None, "o-1")
         result = lab.engine().complete_step(w, "o-1", "check.then.a", 5)
         assert (result.status, result.history[0].output) == ("completed", 5)
+
+    def test_of_a_branch_is_no_success_that_a_later_retry_would_keep(self, lab: Lab) -> None:
+        w = self.waiting(lab)
+        lab.engine().execute(w, None, "o-1")
+        lab.engine().complete_step(w, "o-1", "check")
+        assert "check" not in lab.engine().get(w, "o-1").state.completed
+        lab.engine().retry_step(w, "o-1", "check.then.ask", force=True)
+        lab.engine().complete_step(w, "o-1", "check")
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
 
 
 class TestTheTrace:
@@ -469,6 +496,24 @@ class TestAChangedDefinition:
         assert any(re.search(problem, found) for found in problems), problems
         lab.engine().signal(changed, "o-1", "go")
         assert lab.engine().get(changed, "o-1").status == "blocked"
+
+    def test_skips_what_is_new_before_a_branch_that_it_is_inside(self, lab: Lab) -> None:
+        w = create_workflow("order").loop("each", 1, flow().if_("check", lambda ctx: True, flow().wait("ask", "go")))
+        lab.engine().execute(w, None, "o-1")
+        inner = flow().step("new", lab.note("new")).if_("check", fail, flow().wait("ask", "go"))
+        changed = create_workflow("order").step("first", lab.note("first")).loop("each", 1, inner)
+        found = lab.engine().check(changed, "o-1")
+        assert found.passed == ["first", "each[0].new"]
+        assert lab.engine().signal(changed, "o-1", "go").status == "completed"
+        assert lab.calls == []
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=changed.build(), at_rest=True)
+
+    def test_cannot_have_what_is_still_to_come_before_a_branch_that_it_is_inside(self, lab: Lab) -> None:
+        w = create_workflow("order").loop("each", 1, flow().wait("ask", "go")).step("end", lab.note("end"))
+        lab.engine().execute(w, None, "o-1")
+        moved = create_workflow("order").step("end", lab.note("end")).loop("each", 1, flow().wait("ask", "go"))
+        (problem,) = lab.engine().check(moved, "o-1").problems
+        assert "'end' is still to come, but the definition has it before 'each', which has begun" in problem
 
     def test_must_keep_a_commit_of_a_branch_that_has_ended(self, lab: Lab) -> None:
         w = (

@@ -254,6 +254,14 @@ class TestAnAttemptOfUnknownOutcome:
         assert result.status == "blocked"
         assert problem in str(result.error)
 
+    def test_has_begun_so_that_what_is_new_before_it_is_skipped(self, died: list[str], lab: Lab) -> None:
+        w = create_workflow("order").step("reserve", lab.note("reserve")).step("new", lab.note("new"))
+        w.commit("charge", lambda ctx: died.append(ctx.idempotency_key), idempotent=True)
+        assert lab.statuses(lab.engine().wake(w, "o-1")) == {
+            "reserve": "completed", "new": "skipped", "charge": "completed",
+        }  # fmt: skip
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
     def test_is_settled_under_the_new_name_with_the_same_idempotency_key(self, died: list[str], lab: Lab) -> None:
         w = create_workflow("order").step("reserve", lab.note("reserve"))
         w.commit("pay", lambda ctx: died.append(ctx.idempotency_key), idempotent=True, aliases="charge")

@@ -17,6 +17,7 @@ from flux_core import (
     sleep,
     wait,
 )
+from flux_core.testing import check_invariants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -211,6 +212,16 @@ class TestRetryStep:
         lab.engine().execute(w, None, "o-1")
         lab.engine().retry_step(w, "o-1", "a")
         assert attempts == [1, 2, 1, 2]
+
+    def test_that_is_cancelled_before_their_turn_undoes_the_kept_commits_too(self, lab: Lab) -> None:
+        w = create_workflow("order").step("ask", lambda ctx: wait("go"))
+        w.commit("pay", lab.note("pay"), compensate=lab.note("refund"))
+        lab.engine().execute(w, None, "o-1")
+        lab.engine().signal(w, "o-1", "go")
+        lab.engine().retry_step(w, "o-1", "ask", force=True)
+        assert lab.engine().cancel(w, "o-1").status == "cancelled"
+        assert lab.calls == ["pay", "refund"]
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
 
     def test_of_a_cancelled_instance_by_force_starts_where_its_effects_were_undone(self, lab: Lab) -> None:
         w = (
