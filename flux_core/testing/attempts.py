@@ -143,10 +143,10 @@ class Logbook:
             attempt.settle(self._clock.now())
         for attempt, record in matched(attempts, log):
             error = record.body.get("e")
-            if error is not None:
-                attempt.overrule(ErrorInfo.of(error), unknown=False)
-            elif record.type == r.STUCK:
+            if record.type == r.STUCK:
                 attempt.overrule(ErrorInfo(record.body["why"], record.body["d"], attempt.step), unknown=True)
+            elif error is not None:
+                attempt.overrule(ErrorInfo.of(error), unknown=False)
         return list(attempts)
 
 

@@ -299,7 +299,7 @@ class TestADataclass:
             ("key", "7", "key: expected UUID as text, and the str is none"),
             ("raw", "#", "raw: expected bytes as base64 text, and the str is none"),
             ("place", ["s"], "place: expected 2 items, got 1"),
-            ("rights", 9, "rights: expected one of 1, 2 (Rights), got int"),
+            ("rights", "x", "rights: expected one of 1, 2 (Rights), got str"),
             ("size", True, "size: expected int, got bool"),
             ("both", 1.5, "both: expected int or str, got float"),
             ("made", True, "made: unknown field"),
