@@ -76,7 +76,8 @@ class Worker:
     def leave(self) -> None:
         """Let the thread end: now if it is idle, else with its handler, whose outcome nobody will see."""
         self._leave = True
-        self._begin.release()
+        if self._begin.locked():  # else, on a busy machine, it has not begun yet with what it was given, and leaves
+            self._begin.release()
 
     @property
     def spent(self) -> bool:

@@ -22,7 +22,7 @@ import pytest
 from flux_core.errors import StepFault, StepTimeout
 from flux_core.limits import call_within, event_loop, main_thread, time_limit
 from flux_core.limits.main_thread import AttemptCut
-from flux_core.limits.worker_thread import SPARE
+from flux_core.limits.worker_thread import SPARE, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -1162,3 +1162,25 @@ def test_the_limit_of_the_handler_that_forked_is_the_parents_only() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     """)
     assert (done.stdout, done.stderr, done.returncode) == ("7\n", "", 0)
+
+
+def test_a_spare_thread_that_the_machine_did_not_let_begin_in_time_is_a_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a busy machine a new thread may come to its handler only after the limit; then it leaves it alone."""
+    held: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def hold(thread: threading.Thread) -> None:
+        held.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", hold)
+    ran: list[int] = []
+    with pytest.raises(StepTimeout):
+        Workers().call(ran.append, 1, 0.01)
+    monkeypatch.undo()
+    (late,) = held
+    start(late)
+    late.join(20)
+    assert not late.is_alive()
+    assert ran == []
