@@ -21,7 +21,7 @@ _RESUME_MS = 50.0
 
 def measure(sizes: tuple[int, ...], rounds: int) -> list[Figure]:
     """`rounds` runs of maps of each size and of as many plain steps, in turn."""
-    makes = {"one at a time": 1, "ten at a time": 10}
+    makes = {"an item, one at a time": 1, "an item, ten at a time": 10}
     times: dict[tuple[str, int], list[float]] = {}
     ratios: dict[tuple[str, int], list[float]] = {}
     plain = _steps(1000)
@@ -34,11 +34,11 @@ def measure(sizes: tuple[int, ...], rounds: int) -> list[Figure]:
                 times.setdefault((name, size), []).append(item * 1e6)
                 ratios.setdefault((name, size), []).append(item / step)
     figures = [
-        Figure.of(TOPIC, f"{name}: {size:,}", "µs", Samples.of(found), None if name == "a plain step" else _ITEM_US)
+        Figure.of(TOPIC, f"{name}, {size:,}", "µs", Samples.of(found), None if name == "a plain step" else _ITEM_US)
         for (name, size), found in times.items()
     ]
     figures += [
-        Figure.of(TOPIC, f"{name}: {size:,}, over a plain step", "times", Samples.of(found))
+        Figure.of(TOPIC, f"{name}, {size:,}, over a plain step", "times", Samples.of(found))
         for (name, size), found in ratios.items()
     ]
     resumes = [_resume(sizes[-1]) for _ in range(rounds)]
