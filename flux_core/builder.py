@@ -7,6 +7,7 @@ of `DefinitionError` say what to change.
 from __future__ import annotations
 
 from flux_core.errors import DefinitionError
+from flux_core.generics import DataT, Input
 from flux_core.names import check_workflow_name
 from flux_core.nodes import FlowBuilder, NodeCollector, flow
 from flux_core.options import checked_names, checked_retries, checked_retry, checked_timeout, checked_workflow_timeout
@@ -15,16 +16,17 @@ from flux_core.workflow import WorkflowDefinition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, overload
 
+    from flux_core.generics import Model
     from flux_core.options import Duration
     from flux_core.retry import RetryPolicy
 
 __all__ = ["FlowBuilder", "WorkflowBuilder", "compensation", "create_workflow", "flow"]
 
 
-class WorkflowBuilder(NodeCollector):
+class WorkflowBuilder(NodeCollector[Input, DataT]):
     """Collects a workflow. Each call returns the builder; the definition is frozen at `.build()` or first use."""
 
     def __init__(
@@ -47,24 +49,32 @@ class WorkflowBuilder(NodeCollector):
         self._patches = patches
         self._types = types
         self._schema: object = None
-        self._built: WorkflowDefinition | None = None
+        self._built: WorkflowDefinition[Input, DataT] | None = None
 
-    def input(self, schema: object) -> WorkflowBuilder:
+    if TYPE_CHECKING:
+
+        @overload
+        def input(self, schema: type[Model]) -> WorkflowBuilder[Model, DataT]: ...
+        @overload
+        def input(self, schema: Callable[..., object]) -> WorkflowBuilder[Any, DataT]: ...
+
+    def input(self, schema: object) -> Any:
         """What `execute` accepts: a pydantic model, dataclass, msgspec.Struct, TypedDict or a validating callable."""
         self._open("input")
         self._schema = schema
         return self
 
-    def data(self, model: type) -> WorkflowBuilder:
+    def data(self, model: type[Model]) -> WorkflowBuilder[Input, Model]:
         """The type of `ctx.data`, so that its values may be of the model's own registered types."""
         self._open("data")
         if not isinstance(model, type):
             message = f"workflow {self.name!r}: .data(...) takes a class, such as a TypedDict or a model; got {model!r}"
             raise DefinitionError(message)
         self._types = (*self._types, model)
-        return self
+        typed: WorkflowBuilder[Input, Any] = self
+        return typed
 
-    def build(self) -> WorkflowDefinition:
+    def build(self) -> WorkflowDefinition[Input, DataT]:
         """Check and freeze; the same definition every time. `DefinitionError` says what to change."""
         if self._built is None:
             self.checked_steps()
@@ -76,7 +86,7 @@ class WorkflowBuilder(NodeCollector):
         """The definition as plain data (see `WorkflowDefinition.describe`)."""
         return self.build().describe()
 
-    def _freeze(self) -> WorkflowDefinition:
+    def _freeze(self) -> WorkflowDefinition[Input, DataT]:
         from flux_core.registered import register_type
         from flux_core.validation import input_validator, types_of
 

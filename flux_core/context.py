@@ -10,6 +10,7 @@ from _thread import allocate_lock
 
 from flux_core.data import Data
 from flux_core.errors import DefinitionError, StepTimeout
+from flux_core.generics import DataT_co, Generic, Input_co
 from flux_core.keys import idempotency_key
 from flux_core.paths import iteration_of, lane_of, owner_of, renamed, root_of
 from flux_core.secret import Secret
@@ -39,7 +40,7 @@ class Surroundings:
         self,
         ref: InstanceRef,
         state: WorkflowState,
-        input_: object,
+        input_: Any,
         clock: Clock,
         logger: Logger,
         secrets: Secrets,
@@ -115,7 +116,7 @@ class Results:
         return f"Results({list(self)})"
 
 
-class Context:
+class Context(Generic[Input_co, DataT_co]):
     """The argument of every handler, condition, compensator and probe."""
 
     __slots__ = (
@@ -178,20 +179,20 @@ class Context:
         return self._live().ref.tenant
 
     @property
-    def input(self) -> Any:
+    def input(self) -> Input_co:
         """What `execute` was given, as `.input(...)` made it. It belongs to the caller: changing it fails the step."""
         around = self._live()
         self.touched_input = True
-        return around.input
+        return around.input  # type: ignore[no-any-return]  # the model is what .input(...) made of it
 
     @property
-    def data(self) -> Any:
+    def data(self) -> DataT_co:
         """The instance's data: a dictionary whose keys are also attributes. A successful attempt's writes are kept."""
         if self._around is None or not self.written:
             self._live()
             self.written = True
             self._data = Data(self._recorded)
-        return self._data
+        return self._data  # type: ignore[no-any-return]  # the model is what the workflow says of its data
 
     @data.setter
     def data(self, value: Any) -> None:

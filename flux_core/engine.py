@@ -58,10 +58,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
-    from typing import Any
+    from typing import Any, overload
 
     from flux_core.aio import AsyncEngine
     from flux_core.audit import AuditEntry
+    from flux_core.generics import Input, NoInput
     from flux_core.instance import Instance
     from flux_core.machine import Continuation
     from flux_core.ports import Clock, Due, Entropy, Logger, TraceSink, WorkflowStorage
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from flux_core.state import WorkflowState
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
+    Declared = WorkflowBuilder[Input, Any] | WorkflowDefinition[Input, Any]
     _Log = Callable[[], list[r.Record]]
     DeadlineLike = float | timedelta | Callable[[], float]
 
@@ -141,6 +143,24 @@ class FluxEngine:
             self._workflow(workflow)
 
     # --- verbs that advance an instance -------------------------------------------------------------------
+
+    if TYPE_CHECKING:
+
+        @overload
+        def execute(
+            self, workflow: Declared[NoInput], input: None = None, id: str | None = None,
+            *, deadline: DeadlineLike | None = None,
+        ) -> FluxResult: ...  # fmt: skip
+        @overload
+        def execute(
+            self, workflow: Declared[Input], input: Input | Mapping[str, object], id: str | None = None,
+            *, deadline: DeadlineLike | None = None,
+        ) -> FluxResult: ...  # fmt: skip
+        @overload
+        def execute(
+            self, workflow: str, input: object = None, id: str | None = None,
+            *, deadline: DeadlineLike | None = None,
+        ) -> FluxResult: ...  # fmt: skip
 
     def execute(
         self,
@@ -403,6 +423,21 @@ class FluxEngine:
                 return ticked
             window *= 2
 
+    if TYPE_CHECKING:
+
+        @overload
+        def execute_batch(
+            self, workflow: Declared[Input], inputs: Iterable[Input | Mapping[str, object]],
+            *, ids: Sequence[str] | Callable[[Any], str] | None = None, concurrency: int = 8,
+            on_progress: Callable[[int, int], object] | None = None,
+        ) -> BatchResult: ...  # fmt: skip
+        @overload
+        def execute_batch(
+            self, workflow: str, inputs: Iterable[object],
+            *, ids: Sequence[str] | Callable[[Any], str] | None = None, concurrency: int = 8,
+            on_progress: Callable[[int, int], object] | None = None,
+        ) -> BatchResult: ...  # fmt: skip
+
     def execute_batch(
         self,
         workflow: Workflow,
@@ -441,6 +476,13 @@ class FluxEngine:
                 self.logger.error("on_progress raised; the batch goes on", error=repr(error))
 
         return BatchResult(run_batch(one, len(todo), concurrency, progress))
+
+    if TYPE_CHECKING:
+
+        @overload
+        def instance(self, workflow: Declared[Input], id: str) -> Instance[Input]: ...
+        @overload
+        def instance(self, workflow: str, id: str) -> Instance: ...
 
     def instance(self, workflow: Workflow, id: str) -> Instance:
         """A handle whose methods are the verbs for this one instance: `run.signal("approval")`."""

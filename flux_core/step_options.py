@@ -19,21 +19,22 @@ from flux_core.workflow import Compensation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
+    from flux_core.generics import DataT, Handler, Input
     from flux_core.options import Duration, OnUnknown
     from flux_core.retry import RetryPolicy
-    from flux_core.workflow import Handler
 
 
 def compensation(
-    handler: Handler,
+    handler: Handler[Input, DataT],
     *,
     retries: int | None = None,
     timeout: Duration | None = None,
-    on_unknown: OnUnknown = "retry",
+    on_unknown: OnUnknown[Input, DataT] = "retry",
     retry: RetryPolicy | None = None,
-) -> Compensation:
+) -> Compensation[Input, DataT]:
     """A compensator with options. After an unknown outcome it re-runs with the same key unless `on_unknown` differs."""
     where = "compensation(...)"
     return Compensation(
@@ -52,7 +53,7 @@ DECISION_OPTIONS = ("retries", "timeout", "retry", "aliases")
 _COMMIT_OPTIONS = (*_OPTIONS, "idempotent", "on_unknown")
 
 
-def checked_options(where: str, options: dict[str, Any], *, commit: bool) -> dict[str, Any]:
+def checked_options(where: str, options: Mapping[str, Any], *, commit: bool) -> dict[str, Any]:
     """The options as fields of a `StepDefinition`; `DefinitionError` for one that there is not, or a wrong value."""
     known = _COMMIT_OPTIONS if commit else _OPTIONS
     for option in options:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flux_core.errors import UnknownStep
+from flux_core.generics import DataT, DataT_contra, Generic, Input, Input_contra
 from flux_core.paths import declared
 from flux_core.retry import RetryPolicy
 
@@ -11,11 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from flux_core.context import Context
+    from flux_core.generics import Handler
     from flux_core.options import OnUnknown
     from flux_core.validation import Validator
-
-    Handler = Callable[[Context], object]
 
 STEP: Final = "step"
 COMMIT: Final = "commit"
@@ -56,17 +55,17 @@ class Defaults:
         self.inline_backoff = inline_backoff
 
 
-class Compensation:
+class Compensation(Generic[Input_contra, DataT_contra]):
     """How to undo a step, with limits of its own. `compensate=fn` is short for `compensate=compensation(fn)`."""
 
     __slots__ = ("handler", "on_unknown", "retries", "retry", "timeout")
 
     def __init__(
         self,
-        handler: Handler,
+        handler: Handler[Input_contra, DataT_contra],
         retries: int | None,
         timeout: float | None,
-        on_unknown: OnUnknown,
+        on_unknown: OnUnknown[Input_contra, DataT_contra],
         retry: RetryPolicy | None,
     ) -> None:
         self.handler = handler
@@ -302,7 +301,7 @@ _MOST_LOCATED = 256
 """A loop asks for each node of an iteration several times, and then never again."""
 
 
-class WorkflowDefinition:
+class WorkflowDefinition(Generic[Input, DataT]):
     """A frozen workflow. Engines bind it to their defaults; everybody else reads it."""
 
     __slots__ = ("by_path", "fingerprint", "name", "patches", "steps", "timeout", "types", "validator", "version")
@@ -403,7 +402,7 @@ class WorkflowDefinition:
             "steps": [step.describe() for step in self.steps],
         }
 
-    def build(self) -> WorkflowDefinition:
+    def build(self) -> WorkflowDefinition[Input, DataT]:
         """Itself, so that builders and definitions can be passed alike."""
         return self
 
