@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from flux_core.errors import DefinitionError
 from flux_core.generics import DataT, Input
+from flux_core.handlers import annotations_of
 from flux_core.names import check_workflow_name
 from flux_core.nodes import FlowBuilder, NodeCollector, flow
 from flux_core.options import checked_names, checked_retries, checked_retry, checked_timeout, checked_workflow_timeout
@@ -16,12 +17,13 @@ from flux_core.workflow import WorkflowDefinition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, overload
 
     from flux_core.generics import Model
     from flux_core.options import Duration
     from flux_core.retry import RetryPolicy
+    from flux_core.workflow import StepDefinition
 
 __all__ = ["FlowBuilder", "WorkflowBuilder", "compensation", "create_workflow", "flow"]
 
@@ -49,6 +51,7 @@ class WorkflowBuilder(NodeCollector[Input, DataT]):
         self._patches = patches
         self._types = types
         self._schema: object = None
+        self._model: type | None = None
         self._built: WorkflowDefinition[Input, DataT] | None = None
 
     if TYPE_CHECKING:
@@ -70,7 +73,7 @@ class WorkflowBuilder(NodeCollector[Input, DataT]):
         if not isinstance(model, type):
             message = f"workflow {self.name!r}: .data(...) takes a class, such as a TypedDict or a model; got {model!r}"
             raise DefinitionError(message)
-        self._types = (*self._types, model)
+        self._model = model
         typed: WorkflowBuilder[Input, Any] = self
         return typed
 
@@ -87,24 +90,57 @@ class WorkflowBuilder(NodeCollector[Input, DataT]):
         return self.build().describe()
 
     def _freeze(self) -> WorkflowDefinition[Input, DataT]:
-        from flux_core.registered import register_type
-        from flux_core.validation import input_validator, types_of
+        validator = None
+        if self._schema is not None:
+            from flux_core.validation import input_validator
 
-        validator = None if self._schema is None else input_validator(self._schema)
-        types: list[type] = []
-        for model in (*(() if self._schema is None else (self._schema,)), *self._types):
-            types += (found for found in types_of(model) if found not in types)
-        for model in types:
-            register_type(model)
+            validator = input_validator(self._schema)
+        types = self._registered()
         return WorkflowDefinition(
             self.name,
             self._version,
             tuple(self._steps),
             validator,
-            tuple(types),
+            types,
             timeout=self._whole,
             patches=self._patches,
         )
+
+    def _registered(self) -> tuple[type, ...]:
+        """The classes that may be stored: those it was told of, then those that its handlers' annotations name."""
+        from flux_core.registered import register_type
+
+        types: dict[type, None] = {}
+        if self._schema is not None or self._types or self._model is not None:
+            from flux_core.storable import types_of, types_of_data
+
+            for model in (self._schema, *self._types):
+                types.update(dict.fromkeys(types_of(model)))
+            if self._model is not None:
+                types.update(dict.fromkeys(types_of_data(self._model)))
+            for found in types:
+                register_type(found)
+        annotated = [function for function in _functions(self._steps) if annotations_of(function)]
+        if annotated:
+            from flux_core.storable import types_in
+
+            for function in annotated:
+                for found in types_in(function):
+                    try:
+                        types[register_type(found)] = None
+                    except DefinitionError:  # another class has its name: what cannot be stored says so when it is
+                        continue
+        return tuple(types)
+
+
+def _functions(steps: Iterable[StepDefinition]) -> Iterator[object]:
+    """The functions that may produce what is stored."""
+    for step in steps:
+        yield step.handler
+        if step.compensate is not None:
+            yield step.compensate.handler
+        for body in (step.bodies or {}).values():
+            yield from _functions(body.nodes)
 
 
 def create_workflow(

@@ -184,7 +184,7 @@ class FluxEngine:
         end = self._deadline(deadline)
         state = self._loop.start(ref, definition, raw, hash_, end)
         if state is not None:
-            return FluxResult(state, self.clock.monotonic() - begun, created=True)
+            return FluxResult(state, definition, self.clock.monotonic() - begun, created=True)
         loaded = load(self.storage, ref)
         if loaded.state.input_hash != hash_:
             message = (
@@ -230,7 +230,7 @@ class FluxEngine:
         if ended in {s.COMPLETED, s.CANCELLED}:
             late = self._late_signal(ref, Mail(name, key, 0, body))
             if late is not None:
-                return FluxResult(late, self.clock.monotonic() - begun)
+                return FluxResult(late, definition, self.clock.monotonic() - begun)
         mail = Mail(name, key, self.clock.now(), body)
         self._same_payload(ref, mail, self.storage.put_mail(ref, mail))
         # Only now is the tail's word final: an owner who suspends after this look reads the mail himself (rule 5).
@@ -503,8 +503,9 @@ class FluxEngine:
     def get(self, workflow: Workflow, id: str) -> FluxResult:
         """The instance as it is; `UnknownInstance` if there is none."""
         begun = self.clock.monotonic()
-        ref = self._ref(self._workflow(workflow), id)
-        return FluxResult(load(self.storage, ref).state, self.clock.monotonic() - begun)
+        definition = self._workflow(workflow)
+        state = load(self.storage, self._ref(definition, id)).state
+        return FluxResult(state, definition, self.clock.monotonic() - begun)
 
     def audit(self, workflow: Workflow, id: str) -> Sequence[AuditEntry]:
         """What people did to the instance by hand, oldest first: verb, step, who, why and when."""
@@ -717,7 +718,7 @@ class FluxEngine:
         state = loaded.state
         if always or is_due(state, self.clock.now()):
             state = self._loop.tick(ref, definition, loaded, end)
-        return FluxResult(state, self.clock.monotonic() - begun)
+        return FluxResult(state, definition, self.clock.monotonic() - begun)
 
     def _recover_one(self, entry: Due, end: Deadline | None) -> FluxResult | None:
         ref = entry.ref
@@ -731,7 +732,7 @@ class FluxEngine:
         except (CallerError, CorruptRecord, ImportUnfinished) as error:
             self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
             return None
-        return FluxResult(state, self.clock.monotonic() - begun)
+        return FluxResult(state, known[1], self.clock.monotonic() - begun)
 
 
 def _checked_data(workflow: str, id_: str, step: str, data: Mapping[str, object] | None) -> dict[str, object] | None:

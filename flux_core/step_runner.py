@@ -62,7 +62,7 @@ class Attempts:
         self.tracker = DataTracker(state.data)
         self._validator = workflow.validator
         self._raw = DataTracker({_INPUT: state.input})
-        self._around = Surroundings(ref, state, None, clock, logger, telemetry.secrets, workflow.patches)
+        self._around = Surroundings(ref, state, None, clock, logger, telemetry.secrets, workflow)
         self._fresh_input()
         self._budget = budget
         self._watched = watched

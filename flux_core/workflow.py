@@ -9,9 +9,10 @@ from flux_core.retry import RetryPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any, Final
 
+    from flux_core.functions import Functions
     from flux_core.generics import Handler
     from flux_core.options import OnUnknown
     from flux_core.validation import Validator
@@ -103,6 +104,7 @@ class StepDefinition:
         "commit",
         "compensate",
         "declared",
+        "function",
         "give_up_on",
         "handler",
         "index",
@@ -137,6 +139,7 @@ class StepDefinition:
         bodies: dict[str, Body] | None = None,
         max_iterations: int = 0,
         path: str | None = None,
+        function: Handler | None = None,
     ) -> None:
         self.name = name
         self.path = self.declared = name if path is None else path
@@ -144,6 +147,8 @@ class StepDefinition:
         self.index = index
         """The place at the top level; of a nested node, that of the branch or loop it is in."""
         self.handler = handler
+        self.function = function or handler
+        """The handler as the workflow was given it. A test may play another in its place."""
         self.kind = kind
         """`step`, `commit`, `wait`, `sleep`, `if`, `switch`, `loop` or `while`; with the name, what the fingerprint is
         made of."""
@@ -231,6 +236,7 @@ class StepDefinition:
             },
             max_iterations=self.max_iterations,
             path=self.path,
+            function=self.function,
         )
 
     def time_limit(self, *, undo: bool) -> float | None:
@@ -304,7 +310,9 @@ _MOST_LOCATED = 256
 class WorkflowDefinition(Generic[Input, DataT]):
     """A frozen workflow. Engines bind it to their defaults; everybody else reads it."""
 
-    __slots__ = ("by_path", "fingerprint", "name", "patches", "steps", "timeout", "types", "validator", "version")
+    __slots__ = (
+        "_functions", "by_path", "fingerprint", "name", "patches", "steps", "timeout", "types", "validator", "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -327,6 +335,7 @@ class WorkflowDefinition(Generic[Input, DataT]):
         self.patches = patches
         """Names that `ctx.patch` may ask for."""
         self.by_path = Nodes(steps)
+        self._functions: Functions | None = None
         self.fingerprint = _fingerprint(steps)
         """A hash of [(name, kind)]: equal fingerprints can continue each other's instances."""
 
@@ -334,6 +343,16 @@ class WorkflowDefinition(Generic[Input, DataT]):
     def kinds(self) -> str:
         """A letter a step: what an instance keeps of a definition beside the names (see `machine.adoption`)."""
         return "".join(letter(step) for step in self.steps)
+
+    @property
+    def functions(self) -> Functions:
+        """Its steps and commits by their handlers."""
+        if self._functions is None:
+            from flux_core.functions import Functions
+
+            told = ((path, node.function) for path, node in self.by_path.items() if node.kind in {STEP, COMMIT})
+            self._functions = Functions(self.name, told)
+        return self._functions
 
     def step(self, path: str) -> StepDefinition:
         """The step of that path, in a loop with its iteration (`poll[17].fetch`); `UnknownStep` lists what there is."""
