@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
     from typing import Any, Generic, TypedDict, final
 
     from typing_extensions import TypeVar
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Handler = Callable[[Context[Input, DataT]], object]
     Suspending = Callable[..., Awaitable[Directive] | Directive]
     """A handler whose output is what a signal brings."""
-    Async = Callable[..., Awaitable[Output]]
+    Async = Callable[..., Coroutine[Any, Any, Output]]
     Plain = Callable[..., Output]
 
     @final
