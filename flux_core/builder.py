@@ -128,7 +128,7 @@ class WorkflowBuilder(NodeCollector[Input, DataT]):
                 for found in types_in(function):
                     try:
                         types[register_type(found)] = None
-                    except DefinitionError:  # another class has its name: what cannot be stored says so when it is
+                    except Exception:  # noqa: BLE001, S112 -- what cannot be stored says so when it is tried
                         continue
         return tuple(types)
 

@@ -48,14 +48,16 @@ def is_plain(hint: object) -> bool:
     return hint is None or (type(hint) is type and hint.__module__ in {"builtins", "flux_core.context"})
 
 
-def annotations_of(function: object) -> dict[str, Any]:
+_NONE: dict[str, Any] = {}
+
+
+def annotations_of(function: Any) -> dict[str, Any]:
     """The annotations of a handler that say more than that, as they stand there; none for most handlers."""
-    code = _with_code(function)
     try:
-        hints: dict[str, Any] = getattr(code, "__annotations__", None) or {}
-        return {name: hint for name, hint in hints.items() if not is_plain(hint)}
+        hints: dict[str, Any] = (function if hasattr(function, "__code__") else _with_code(function)).__annotations__
+        return {name: hint for name, hint in hints.items() if not is_plain(hint)} if hints else _NONE
     except Exception:  # noqa: BLE001 -- from Python 3.14 on this look evaluates them, and no annotation breaks a definition
-        return {}
+        return _NONE
 
 
 def scope_of(function: object) -> tuple[dict[str, Any], dict[str, object]]:

@@ -7,6 +7,7 @@ import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from flux_core import (
@@ -187,6 +188,16 @@ class TestAnAnnotation:
 
         assert create_workflow("w").step("a", handler).build().types == ()
         assert rule_of(Late) is None
+
+    def test_of_a_struct_that_its_library_cannot_read_changes_nothing(self) -> None:
+        class Broken(msgspec.Struct):
+            number: OnlyForCheckers
+
+        def handler(ctx: Context) -> Broken:
+            raise NotImplementedError(Broken)
+
+        assert types_in(handler) == [Broken]
+        assert create_workflow("w").step("a", handler).build().types == ()
 
     def test_checks_no_input(self, lab: Lab) -> None:
         seen: list[object] = []
