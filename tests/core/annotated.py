@@ -1,6 +1,7 @@
 """Handlers whose annotations are evaluated, as in a file without `from __future__ import annotations`."""
 
-from collections.abc import Awaitable
+import functools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Optional, TypedDict
@@ -93,3 +94,13 @@ def inside() -> FlowBuilder[Order]:
 
 def later(ctx: Context) -> Awaitable[Charge]:
     raise NotImplementedError
+
+
+def logged(function: Callable[[Context], object]) -> Callable[[Context], object]:
+    """A decorator of another module than the handlers it is put over."""
+
+    @functools.wraps(function)
+    def wrapped(ctx: Context) -> object:
+        return function(ctx)
+
+    return wrapped
