@@ -8,6 +8,7 @@ from flux_core.directives import FAIL, NOT_DONE, UNKNOWN, Directive, Done, sleep
 from flux_core.engine import FluxEngine
 from flux_core.errors import (
     CallerError,
+    ChildFailed,
     Conflict,
     CorruptRecord,
     DefinitionError,
@@ -35,6 +36,7 @@ from flux_core.errors import (
     Unserialisable,
     WaitTimeout,
     WorkflowFailed,
+    WriteConflict,
 )
 from flux_core.logger import FluxConsoleLogger, FluxSilentLogger
 from flux_core.machine import Continuation
@@ -60,6 +62,7 @@ __all__ = [
     "AuditEntry",
     "BatchResult",
     "CallerError",
+    "ChildFailed",
     "Clock",
     "Conflict",
     "Context",
@@ -117,6 +120,7 @@ __all__ = [
     "WorkflowFailed",
     "WorkflowState",
     "WorkflowStorage",
+    "WriteConflict",
     "compensation",
     "create_workflow",
     "flow",

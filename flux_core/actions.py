@@ -73,14 +73,61 @@ class BackOff:
         self.unresolved = unresolved
 
 
+class Join:
+    """Ask the merge functions of a parallel or map what becomes of the keys that several have written."""
+
+    __slots__ = ("attempt", "step", "written")
+
+    undo = False
+
+    def __init__(self, step: StepDefinition, attempt: int, written: dict[str, list[object]]) -> None:
+        self.step = step
+        self.attempt = attempt
+        self.written = written
+        """By key, the values that were written, in the order of the branches or items."""
+
+
+class StartChild:
+    """Create the child that the state says was asked for, unless it is there already; before anything else happens."""
+
+    __slots__ = ()
+
+
+class CancelChildren:
+    """Cancel the children that these steps wait for."""
+
+    __slots__ = ("paths",)
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+
+class TellParent:
+    """The instance has ended: tell the one whose step waits for that."""
+
+    __slots__ = ()
+
+
+class Await:
+    """Nothing new can begin while attempts are under way: wait for one to end, or until `until` (None: no longer)."""
+
+    __slots__ = ("until",)
+
+    def __init__(self, until: int | None = None) -> None:
+        self.until = until
+        """Milliseconds since the epoch."""
+
+
 class ReadMail:
     """Read the mailbox. `resting`: the instance is not owned; its due entry is `due`, if that is known."""
 
-    __slots__ = ("due", "resting")
+    __slots__ = ("due", "idle", "resting")
 
-    def __init__(self, *, resting: bool, due: int | None = None) -> None:
+    def __init__(self, *, resting: bool, due: int | None = None, idle: bool = True) -> None:
         self.resting = resting
         self.due = due
+        self.idle = idle
+        """Nothing can begin but what the mail brings."""
 
 
 class Rest:
@@ -119,14 +166,21 @@ PROCEED: Final = Proceed()
 HAND_OVER: Final = HandOver()
 FINISH: Final = Finish()
 
-Action = Proceed | RunStep | EvaluateCondition | Probe | BackOff | ReadMail | Rest | HandOver | Finish | Ignore
+Call = RunStep | EvaluateCondition | Probe | Join
+START_CHILD: Final = StartChild()
+TELL_PARENT: Final = TellParent()
+
+Kin = StartChild | CancelChildren | TellParent
+Action = Proceed | Call | Kin | BackOff | Await | ReadMail | Rest | HandOver | Finish | Ignore
 
 
 class Decision:
     """Records to make durable, in order, and the action to carry out after that."""
 
-    __slots__ = ("action", "records")
+    __slots__ = ("abreast", "action", "records")
 
     def __init__(self, action: Action, *records: Record) -> None:
         self.records = records
         self.action = action
+        self.abreast = False
+        """Of a call: something else may be under way at the same time."""

@@ -1,10 +1,10 @@
-"""What the answer of a condition, a selector or a number of times means for a branch or loop. It calls nothing."""
+"""What the answer of a condition, a selector, a number of times or a function of items means. It calls nothing."""
 
 from __future__ import annotations
 
 from flux_core.directives import Directive
 from flux_core.errors import NonRetryable
-from flux_core.workflow import DEFAULT, ELSE, IF, LOOP, SWITCH, THEN
+from flux_core.workflow import DEFAULT, ELSE, IF, LOOP, PARALLEL, SWITCH, THEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def choice_of(step: StepDefinition, answer: object) -> str | int:
-    """The case, the number of iterations, or whether a while goes on; `NonRetryable` says what should be returned."""
+    """The case, the number of iterations or branches, or whether a while goes on; `NonRetryable` if it is none."""
+    if step.kind == PARALLEL:
+        return len(step.bodies or ())
     if isinstance(answer, Directive):
         message = f"{step.path!r} asks what to do, and cannot wait or sleep: put a .wait or .sleep before it"
         raise NonRetryable(message)
@@ -25,6 +27,14 @@ def choice_of(step: StepDefinition, answer: object) -> str | int:
         return answer
     holds = bool(answer)
     return (THEN if holds else ELSE) if step.kind == IF else holds
+
+
+def items_of(step: StepDefinition, answer: object) -> list[object]:
+    """What a map goes through; `NonRetryable` says what should be returned."""
+    if isinstance(answer, (str, bytes, dict, Directive)) or not hasattr(answer, "__iter__"):
+        message = f"the items of map {step.path!r} must be a list, or something else to go through; got {answer!r:.80}"
+        raise NonRetryable(message)
+    return list(answer)
 
 
 def _case(step: StepDefinition, answer: object) -> str:

@@ -10,7 +10,18 @@ from flux_core.errors import CorruptRecord
 from flux_core.jsontext import parse
 from flux_core.jsontext import write as _json
 from flux_core.records import SCHEMA, START, TYPES, Record
-from flux_core.state import ErrorInfo, Frame, Kept, Lane, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
+from flux_core.state import (
+    ErrorInfo,
+    Frame,
+    Kept,
+    Lane,
+    Lease,
+    OpenIntent,
+    OpenWait,
+    Starting,
+    StepExecution,
+    WorkflowState,
+)
 from flux_core.values import decode_tree, encode
 
 TYPE_CHECKING = False
@@ -35,6 +46,10 @@ def _field(key: str, value: Any) -> str:
             return encode(value, "the output" if key == "o" else "the input").text
         case "set" | "data":
             return _values(value)
+        case "items":
+            return encode(value, "the items").text
+        case "frames":
+            return _object((path, _frame_text(tree)) for path, tree in value.items())
         case "kept":
             return _object(
                 (path, f"[{_json(how)},{encode(output, path).text},{_values(set_)},{_json(unset)},{attempt}]")
@@ -46,6 +61,19 @@ def _field(key: str, value: Any) -> str:
             return f"[{_json(signals)},{_json(due)},{shown}]"
         case _:
             return _json(value)
+
+
+def _frame_text(tree: list[Any]) -> str:
+    """The tree of a frame: what the lanes of a fork have written are users' values."""
+    if len(tree) <= _FORK:
+        return _json(tree)
+    *fork, writes = tree[_FORK]
+    told = _object((lane, f"[{_values(set_)},{_json(unset)}]") for lane, (set_, unset) in writes.items())
+    return f"{_json(tree[:_FORK])[:-1]},{_json(fork)[:-1]},{told}]]"
+
+
+_FORK = 5
+"""The place of a fork in the tree of a frame."""
 
 
 def _object(pairs: Any) -> str:
@@ -91,6 +119,12 @@ def _untag(body: dict[str, Any]) -> None:
             path: [how, decode_tree(output), _untagged(set_), unset, attempt]
             for path, (how, output, set_, unset, attempt) in body["kept"].items()
         }
+    if "items" in body:
+        body["items"] = decode_tree(body["items"])
+    for tree in body.get("frames", {}).values():
+        if len(tree) > _FORK:
+            for writes in tree[_FORK][-1].values():
+                writes[0] = _untagged(writes[0])
     if "w" in body and body["w"][2] is not None:
         body["w"][2] = [decode_tree(body["w"][2][0])]
 
@@ -148,6 +182,7 @@ def encode_state(state: WorkflowState) -> bytes:
         f'"data":{_values(state.data)}',
         f'"steps":{steps}',
         f'"waits":{waits}',
+        *_forked(state),
         f'"kept":{_field("kept", kept)}}}',
     )
     return ",".join(parts).encode("utf-8", "surrogatepass")
@@ -156,12 +191,26 @@ def encode_state(state: WorkflowState) -> bytes:
 def _nested(state: WorkflowState) -> dict[str, object]:
     """What there is only in branches and loops."""
     fields: dict[str, dict[str, object]] = {
-        "frames": {path: frame.to_tree() for path, frame in state.frames.items()},
         "lanes": {path: lane.to_tree() for path, lane in state.lanes.items()},
         "decisions": {path: step.decision for path, step in state.steps.items() if step.decision is not None},
+        "kin": {path: step.child for path, step in state.steps.items() if step.child is not None},
         "letters": {path: step.letter for path, step in state.steps.items() if step.letter},
     }
     return {name: values for name, values in fields.items() if values}
+
+
+def _forked(state: WorkflowState) -> list[str]:
+    """What there is only in branches and loops, and holds users' values."""
+    parts = []
+    if state.frames:
+        parts.append(f'"frames":{_field("frames", {path: frame.to_tree() for path, frame in state.frames.items()})}')
+    if state.starting is not None:
+        asked = encode(state.starting.input, "the input").text
+        parts.append(f'"starting":{_json(state.starting.to_tree())[:-1]},{asked}]')
+    if state.items:
+        items = ((path, encode(items, f"the items of {path}").text) for path, items in state.items.items())
+        parts.append(f'"maps":{_object(items)}')
+    return parts
 
 
 _PLAIN = (
@@ -188,11 +237,13 @@ _PLAIN = (
     "generation",
     "discarded",
     "retry_at",
+    "parent",
+    "rests",
     "undoing",
     "cancel",
     "stuck",
 )
-_KEYS = ("completed", "consumed", "doubts")
+_KEYS = ("completed", "consumed", "doubts", "children")
 _STEP_FIELDS = ("status", "attempt", "undo_attempt", "error", "started_ms", "ended_ms", "compensated_ms", "run_ms")
 
 
@@ -243,6 +294,14 @@ def _state(tree: dict[str, Any], ref: InstanceRef, seq: int) -> WorkflowState:
         step.output = decode_tree(output)
     state.frames = {path: Frame(*fields) for path, fields in tree.get("frames", {}).items()}
     state.lanes = {path: Lane(*fields) for path, fields in tree.get("lanes", {}).items()}
+    for path, items in tree.get("maps", {}).items():
+        found: Any = decode_tree(items)
+        state.items[path] = found
+    if "starting" in tree:
+        seq_, path, workflow, id_, input_hash, waits, input_ = tree["starting"]
+        state.starting = Starting(seq_, path, workflow, id_, input_hash, waits, decode_tree(input_))
+    for path, child in tree.get("kin", {}).items():
+        state.steps[path].child = child
     for path, decision in tree.get("decisions", {}).items():
         state.steps[path].decision = decision
     for path, letter in tree.get("letters", {}).items():

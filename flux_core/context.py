@@ -11,8 +11,9 @@ from _thread import allocate_lock
 from flux_core.data import Data
 from flux_core.errors import DefinitionError, StepTimeout
 from flux_core.generics import DataT_co, Generic, Input_co
-from flux_core.keys import idempotency_key
-from flux_core.paths import iteration_of, lane_of, owner_of, renamed, root_of
+from flux_core.machine.forks import seen_data
+from flux_core.machine.identity import key_of
+from flux_core.paths import iteration_of, lane_of, owner_of, root_of
 from flux_core.secret import Secret
 from flux_core.state import COMPENSATED, COMPENSATING, COMPENSATION_FAILED, COMPLETED, RUNNING, StepExecution
 from flux_core.values import copied
@@ -20,7 +21,7 @@ from flux_core.workflow import UNDO, WHILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, TypeVar, overload
 
     from flux_core.generics import Async, Output, Plain, Suspending
@@ -155,7 +156,8 @@ class Results:
         return self._find(step) is not None
 
     def __iter__(self) -> Iterator[str]:
-        return (path for path, step in self._steps.items() if step.status in _SUCCEEDED)
+        # A copy of the dictionary: another lane may add to it meanwhile.
+        return (path for path, step in list(self._steps.items()) if step.status in _SUCCEEDED)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -176,10 +178,10 @@ class Context(Generic[Input_co, DataT_co]):
         around: Surroundings,
         step: StepDefinition | None,
         attempt: int,
-        recorded: dict[str, object],
+        recorded: dict[str, object] | Callable[[], dict[str, object]],
         undo: bool = False,  # noqa: FBT001, FBT002 -- made for every attempt: a keyword costs
     ) -> None:
-        """`recorded` is the data as the records say; a copy of it is made when it is first asked for."""
+        """`recorded` is the data as the records say, or a function that tells it; it is copied when it is asked for."""
         self._around: Surroundings | None = around
         self._step = step
         self._recorded = recorded
@@ -193,6 +195,13 @@ class Context(Generic[Input_co, DataT_co]):
         self.written = False
         self.revealed: Revealed | None = None
         """The values of the secrets that this attempt asked for."""
+
+    def _known(self) -> dict[str, object]:
+        recorded = self._recorded
+        if recorded.__class__ is not dict:
+            recorded = self._recorded = recorded()  # type: ignore[operator]
+        self.written = True
+        return recorded
 
     def _live(self) -> Surroundings:
         around = self._around
@@ -238,14 +247,13 @@ class Context(Generic[Input_co, DataT_co]):
         """The instance's data: a dictionary whose keys are also attributes. A successful attempt's writes are kept."""
         if self._around is None or not self.written:
             self._live()
-            self.written = True
-            self._data = Data(self._recorded)
+            self._data = Data(self._known())
         return self._data  # type: ignore[no-any-return]  # the model is what the workflow says of its data
 
     @data.setter
     def data(self, value: Any) -> None:
         self._live()
-        self.written = True
+        self._known()
         self._data = Data(value) if type(value) is dict else value
 
     @property
@@ -271,7 +279,7 @@ class Context(Generic[Input_co, DataT_co]):
 
     @property
     def iteration(self) -> int:
-        """The 0-based iteration of the innermost loop that the step is in; `AttributeError` outside of loops.
+        """The 0-based number of the innermost loop's iteration, or map's item; `AttributeError` outside of these.
 
         In the condition of a `.while_` it is that of the iteration to come.
         """
@@ -281,9 +289,20 @@ class Context(Generic[Input_co, DataT_co]):
             return 0 if frame is None else frame.number + 1
         number = None if step is None else iteration_of(step.path)
         if number is None:
-            message = f"{self.path!r} is in no loop, so it has no iteration"
+            message = f"{self.path!r} is in no loop or map, so it has no iteration"
             raise AttributeError(message)
         return number
+
+    @property
+    def item(self) -> Any:
+        """What the innermost map around the step is at; `AttributeError` outside of maps. A copy: change it freely."""
+        around, path = self._live(), self.path or ""
+        while lane := lane_of(path):
+            path = owner_of(lane)
+            if lane.endswith("]") and path in around.state.items:
+                return copied(around.state.items[path][int(lane[len(path) + 1 : -1])])
+        message = f"{self.path!r} is in no map, so it has no item"
+        raise AttributeError(message)
 
     @property
     def status(self) -> str:
@@ -378,7 +397,9 @@ class HookContext(Context):
     def data(self) -> Any:
         """A copy of the data as recorded, the same one every time."""
         if self._data is None:
-            self._data = Data({key: copied(value) for key, value in self._live().state.data.items()})
+            state, step = self._live().state, self._step
+            data = state.data if step is None or not state.frames else seen_data(state, step.path)
+            self._data = Data({key: copied(value) for key, value in data.items()})
         return self._data
 
     @data.setter
@@ -386,20 +407,14 @@ class HookContext(Context):
         self._data = value
 
 
-def key_of(state: WorkflowState, path: str) -> str:
-    """The idempotency key of a step's next attempt or open one, of its compensation's if `path` says so."""
-    step = path.removesuffix(UNDO)
-    origin = renamed(step, state.origins) if state.origins else step  # a renamed step keeps its key
-    k = state.discarded.get(step, 0)
-    return idempotency_key(state.tenant, state.name, state.id, origin + path[len(step) :], k)
-
-
 def history(state: WorkflowState, shown: StepExecution | None = None) -> list[StepExecution]:
     """One entry a step in definition order; those that never ran are pending. `shown` takes the place of its own.
 
     Nested steps, if they have run, follow the top-level branch or loop that they are in, in the order they began.
     """
-    steps = state.steps if shown is None else {**state.steps, shown.path: shown}
+    steps = dict(state.steps)  # another lane may add to it meanwhile
+    if shown is not None:
+        steps[shown.path] = shown
     inside: dict[str, list[StepExecution]] = {}
     for path, step in steps.items():
         if step.nested:

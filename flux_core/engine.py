@@ -10,8 +10,8 @@ from flux_core import state as s
 from flux_core.audit import audit
 from flux_core.builder import WorkflowBuilder
 from flux_core.codec import decode_payload, decode_record, encode_payload
+from flux_core.control import Control
 from flux_core.deadline import Deadline
-from flux_core.episode import write_record
 from flux_core.errors import (
     CallerError,
     Conflict,
@@ -26,18 +26,19 @@ from flux_core.errors import (
 )
 from flux_core.events import (
     CancelRequested,
-    DefinitionChanged,
     Event,
     PauseRequested,
     RetryRequested,
     StepResolved,
     UnpauseRequested,
 )
-from flux_core.keys import content_hash, mail_id
+from flux_core.family import Family
+from flux_core.intake import checked_input
+from flux_core.keys import mail_id
 from flux_core.load import Loaded, load, load_log, unknown_instance
 from flux_core.logger import FluxSilentLogger, GuardedLogger
 from flux_core.loop import EngineLoop
-from flux_core.machine import check_verb, continuation, decide, evolve, failed_step, is_due
+from flux_core.machine import check_verb, continuation, failed_step, is_due
 from flux_core.machine.verbs import ALLOWED, NO_OP
 from flux_core.machine.waiting import mail_key
 from flux_core.memory import MemoryStorage
@@ -49,7 +50,7 @@ from flux_core.result import BatchItem, BatchResult, FluxResult, InstancePage, I
 from flux_core.retry import RetryPolicy, seconds
 from flux_core.secret import Secrets
 from flux_core.system import SystemClock, SystemEntropy
-from flux_core.trace import Telemetry, Watched
+from flux_core.trace import Telemetry
 from flux_core.values import canonical
 from flux_core.values import encode as encode_value
 from flux_core.workflow import Defaults, WorkflowDefinition
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 
     from flux_core.aio import AsyncEngine
     from flux_core.audit import AuditEntry
+    from flux_core.control import Log, Request
     from flux_core.generics import Input, NoInput
     from flux_core.instance import Instance
     from flux_core.machine import Continuation
@@ -71,7 +73,6 @@ if TYPE_CHECKING:
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
     Declared = WorkflowBuilder[Input, Any] | WorkflowDefinition[Input, Any]
-    _Log = Callable[[], list[r.Record]]
     DeadlineLike = float | timedelta | Callable[[], float]
 
 
@@ -135,7 +136,11 @@ class FluxEngine:
         self._longest_invocation = seconds(longest_invocation, "longest_invocation")
         self._registry: dict[str, tuple[WorkflowDefinition, WorkflowDefinition]] = {}
         """By name: the definition as it was last given, and bound to the defaults."""
-        self._loop = EngineLoop(self.storage, self.clock, self.entropy, self.logger, self.telemetry, self._lease)
+        self._requests = Control(self.storage, self.clock, self.entropy, self.telemetry)
+        family = Family(self.storage, self.clock, self._requests, self._known)
+        self._loop = EngineLoop(
+            self.storage, self.clock, self.entropy, self.logger, self.telemetry, self._lease, family
+        )  # fmt: skip
         if isinstance(workflows, WorkflowBuilder | WorkflowDefinition | str):
             message = f"workflows must be a list of workflows: workflows=[{workflows!r}]"
             raise DefinitionError(message)
@@ -178,7 +183,7 @@ class FluxEngine:
         """
         begun = self.clock.monotonic()
         definition = self._workflow(workflow)
-        raw, hash_ = self._checked_input(definition, input)
+        raw, hash_ = checked_input(definition, input)
         name = self.entropy.token() if id is None else check_key("id", id)
         ref = InstanceRef(self.tenant, definition.name, name)
         end = self._deadline(deadline)
@@ -262,7 +267,7 @@ class FluxEngine:
         definition.step(step)
         patch = _checked_data(definition.name, id, step, data)
 
-        def request(state: WorkflowState, log: _Log) -> Event:
+        def request(state: WorkflowState, log: Log) -> Event:
             check_verb("retry_step", state, force=force)
             return RetryRequested(step, log(), why, who, force=force, data=patch)
 
@@ -286,7 +291,7 @@ class FluxEngine:
         if check_verb("resume", state) != ALLOWED:
             return self.wake(definition, id, deadline=deadline)
 
-        def request(state: WorkflowState, log: _Log) -> Event | None:
+        def request(state: WorkflowState, log: Log) -> Event | None:
             if check_verb("resume", state) != ALLOWED:
                 return None  # somebody else has resumed it meanwhile
             return RetryRequested(target or failed_step(state), log(), why, who, force=False)
@@ -305,7 +310,7 @@ class FluxEngine:
         """Stop the instance and undo its completed steps in reverse; a running one notices at its next checkpoint."""
         definition = self._workflow(workflow)
 
-        def request(state: WorkflowState, _log: _Log) -> Event | None:
+        def request(state: WorkflowState, _log: Log) -> Event | None:
             cell = check_verb("cancel", state)
             return None if cell == NO_OP or state.undoing else CancelRequested(reason, who)
 
@@ -326,7 +331,7 @@ class FluxEngine:
         an instance that has ended, is being undone, is stuck or blocked.
         """
 
-        def request(state: WorkflowState, _log: _Log) -> Event | None:
+        def request(state: WorkflowState, _log: Log) -> Event | None:
             cell = check_verb("pause", state)
             return None if cell == NO_OP or state.paused or state.undoing else PauseRequested(why, who)
 
@@ -343,7 +348,7 @@ class FluxEngine:
     ) -> FluxResult:
         """End a pause and go on; also take back a pause that has not begun. Without a pause it changes nothing."""
 
-        def request(state: WorkflowState, _log: _Log) -> Event | None:
+        def request(state: WorkflowState, _log: Log) -> Event | None:
             return UnpauseRequested(why, who) if state.paused and not state.terminal else None
 
         return self._control(self._workflow(workflow), id, request, deadline)
@@ -600,21 +605,17 @@ class FluxEngine:
         entry = self._registry.get(definition.name)
         if entry is None or (definition is not entry[0] and definition is not entry[1]):
             entry = self._registry[definition.name] = definition, definition.bound(self._defaults)
+            for step in entry[1].by_path.values():
+                if step.child is not None and not isinstance(step.child.workflow, str):
+                    self._workflow(step.child.workflow)
         return entry[1]
+
+    def _known(self, workflow: object) -> WorkflowDefinition:
+        """The workflow of a child step."""
+        return self._workflow(workflow)  # type: ignore[arg-type]  # checked when it was declared
 
     def _ref(self, definition: WorkflowDefinition, id: str) -> InstanceRef:
         return InstanceRef(self.tenant, definition.name, check_key("id", id))
-
-    def _checked_input(self, definition: WorkflowDefinition, given: object) -> tuple[object, str]:
-        validator = definition.validator
-        try:
-            raw = encode_value(given if validator is None else validator.raw(given), "the input").value
-            if validator is not None:
-                validator.parse(raw)
-            return raw, content_hash(canonical(raw))
-        except Unserialisable as error:
-            message = f"workflow {definition.name!r}: {error}"
-            raise InputInvalid(message) from error
 
     # --- control verbs ------------------------------------------------------------------------------------
 
@@ -632,7 +633,7 @@ class FluxEngine:
         definition = self._workflow(workflow)
         definition.step(step)
 
-        def request(state: WorkflowState, log: _Log) -> Event:
+        def request(state: WorkflowState, log: Log) -> Event:
             verb = "complete_step" if how == s.COMPLETED else "skip_step"
             check_verb(verb, state, step=step)
             return StepResolved(step, how, output, who, why, log())
@@ -643,35 +644,15 @@ class FluxEngine:
         self,
         definition: WorkflowDefinition,
         id_: str,
-        request: Callable[[WorkflowState, _Log], Event | None],
+        request: Request,
         deadline: DeadlineLike | None,
     ) -> FluxResult:
         """Append what a verb asks for to the log itself, then tick (PROTOCOL rule 6)."""
         begun = self.clock.monotonic()
         ref = self._ref(definition, id_)
         end = self._deadline(deadline)
-        while True:
-            loaded = load(self.storage, ref)
-            state = loaded.state
-            event = request(state, lambda: load_log(self.storage, ref))
-            if isinstance(event, RetryRequested | StepResolved) and state.fingerprint != definition.fingerprint:
-                # These name steps, so the instance takes over the definition that they are the steps of first.
-                self._append_control(ref, definition, loaded, DefinitionChanged())
-                continue
-            if event is None or self._append_control(ref, definition, loaded, event):
-                break
-        return self._ticked(ref, definition, loaded, end, begun, always=not state.owned)
-
-    def _append_control(self, ref: InstanceRef, definition: WorkflowDefinition, loaded: Loaded, event: Event) -> bool:
-        state = loaded.state
-        (record,) = decide(definition, state, event, self.clock.now()).records
-        record.by, record.counter = self.entropy.token(), 1
-        if not write_record(self.storage, ref, state, record):
-            return False
-        evolve(state, record)
-        if not self.telemetry.idle:
-            self.telemetry.recorded(Watched(ref, definition, state), record)
-        return True
+        loaded = self._requests.request(ref, definition, request)
+        return self._ticked(ref, definition, loaded, end, begun, always=not loaded.state.owned)
 
     def _late_signal(self, ref: InstanceRef, mail: Mail) -> WorkflowState | None:
         """Its state if the signal was delivered before it ended, None if it was opened again; refused otherwise."""

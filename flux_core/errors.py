@@ -85,6 +85,14 @@ class LoopLimit(NonRetryable):
     """The condition of a `.while_` still held after `max_iterations`."""
 
 
+class WriteConflict(NonRetryable):
+    """Several branches of a parallel, or items of a map, have written the same key of `ctx.data`."""
+
+
+class ChildFailed(NonRetryable):
+    """The child that a step waited for did not complete."""
+
+
 class Unserialisable(NonRetryable):
     """A step produced a value that the store cannot keep; the message names the key and the path."""
 

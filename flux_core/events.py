@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Final
 
     from flux_core.data import Delta
@@ -17,7 +17,23 @@ if TYPE_CHECKING:
 class Advanced:
     """The records of the last decision are durable, and the question is what comes next."""
 
-    __slots__ = ()
+    __slots__ = ("begun", "cancelled", "looked", "running")
+
+    def __init__(
+        self,
+        running: Collection[str] = (),
+        looked: int = 0,
+        begun: int | None = None,
+        cancelled: Collection[str] = (),
+    ) -> None:
+        self.running = running
+        """The paths of attempts that are under way in this invocation."""
+        self.looked = looked
+        """When this invocation has last looked at the open waits, in ms since the epoch; 0 if it has not."""
+        self.begun = begun
+        """The record by which the last child was asked for that this invocation has created."""
+        self.cancelled = cancelled
+        """The steps whose children this invocation has cancelled."""
 
 
 ADVANCED: Final = Advanced()
@@ -109,14 +125,43 @@ class StepSkipped:
 class Decided:
     """A branch's condition or selector, or a loop's condition or number, has answered."""
 
-    __slots__ = ("attempt", "choice", "path", "run_ms")
+    __slots__ = ("attempt", "choice", "items", "path", "run_ms")
 
-    def __init__(self, path: str, attempt: int, run_ms: float, choice: str | int) -> None:
+    def __init__(
+        self, path: str, attempt: int, run_ms: float, choice: str | int, items: list[object] | None = None
+    ) -> None:
         self.path = path
         self.attempt = attempt
         self.run_ms = run_ms
         self.choice = choice
-        """The case (`then`, `else`), the number of iterations, or whether there is another one."""
+        """The case (`then`, `else`), the number of iterations, branches or items, or whether there is another one."""
+        self.items = items
+        """What a map goes through."""
+
+
+class ChildAsked:
+    """A child step has said what to start the child with."""
+
+    __slots__ = ("attempt", "input", "input_hash", "path", "run_ms")
+
+    def __init__(self, path: str, attempt: int, run_ms: float, input_: object, input_hash: str) -> None:
+        self.path = path
+        self.attempt = attempt
+        self.run_ms = run_ms
+        self.input = input_
+        self.input_hash = input_hash
+
+
+class Joined:
+    """The merge functions of a parallel or map have said what becomes of the keys that several have written."""
+
+    __slots__ = ("attempt", "path", "run_ms", "set")
+
+    def __init__(self, path: str, attempt: int, run_ms: float, set_: dict[str, object]) -> None:
+        self.path = path
+        self.attempt = attempt
+        self.run_ms = run_ms
+        self.set = set_
 
 
 class ConditionHeld:
@@ -193,17 +238,28 @@ class BackedOff:
 class MailRead:
     """The mailbox as it is. `resting`: the instance is not owned (a tick, or the second read after `susp`)."""
 
-    __slots__ = ("due", "lease", "mails", "resting")
+    __slots__ = ("due", "idle", "lease", "mails", "resting", "running")
 
     def __init__(
-        self, mails: Sequence[tuple[Mail, object]], lease: Lease, *, resting: bool, due: int | None = None
+        self,
+        mails: Sequence[tuple[Mail, object]],
+        lease: Lease,
+        *,
+        resting: bool,
+        due: int | None = None,
+        idle: bool = True,
+        running: Collection[str] = (),
     ) -> None:
         self.mails = mails
-        """Each with its decoded payload, ordered by sender time, then id; of each awaited name at least the first."""
+        """Each with its decoded payload, by sender time, then id; of each awaited name as many as are awaited."""
         self.lease = lease
         self.resting = resting
         self.due = due
         """The due entry as the reader knows it, if he does."""
+        self.idle = idle
+        """Nothing can begin but what this mail brings."""
+        self.running = running
+        """The paths of attempts that are under way in this invocation."""
 
 
 class InputRejected:
@@ -316,6 +372,8 @@ Event = (
     | StepFailed
     | StepSkipped
     | Decided
+    | ChildAsked
+    | Joined
     | ConditionHeld
     | Probed
     | BackedOff

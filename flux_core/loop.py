@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from flux_core.actions import (
+    PROCEED,
+    Await,
     BackOff,
+    CancelChildren,
     EvaluateCondition,
     Finish,
     HandOver,
     Ignore,
+    Join,
     Probe,
     Proceed,
     ReadMail,
     Rest,
     RunStep,
+    StartChild,
+    TellParent,
 )
 from flux_core.codec import decode_payload
 from flux_core.episode import Episode
-from flux_core.errors import FluxError, InputInvalid, LeaseLost
+from flux_core.errors import CallerError, CorruptRecord, FluxError, ImportUnfinished, InputInvalid, LeaseLost
 from flux_core.events import (
     ADVANCED,
+    Advanced,
     BackedOff,
     Decided,
     InputRejected,
     Interrupted,
     MailRead,
+    Probed,
     StepFailed,
     StepSucceeded,
     TimeRanOut,
@@ -32,6 +40,7 @@ from flux_core.events import (
 from flux_core.lease import Watchdog
 from flux_core.load import load
 from flux_core.machine import decide, may_start, start
+from flux_core.machine.forks import fork_lanes
 from flux_core.machine.waiting import mail_key
 from flux_core.records import CLAIM
 from flux_core.state import Lease, WorkflowState
@@ -42,20 +51,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flux_core.actions import Call
     from flux_core.deadline import Deadline
     from flux_core.events import Event
+    from flux_core.family import Errand, Family
+    from flux_core.flight import Flight
     from flux_core.load import Loaded
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger, Mail, WorkflowStorage
     from flux_core.records import Record
     from flux_core.workflow import WorkflowDefinition
 
-_CALLS = (RunStep, EvaluateCondition, Probe)  # a union written in place would be made anew every time
+_CALLS = (RunStep, EvaluateCondition, Probe, Join)  # a union written in place would be made anew every time
+_LETTING_GO = (HandOver, Finish, Rest, Ignore, TellParent)
 _NO_VALUES: dict[str, object] = {}
 _RESERVE = 0.6
 """The part of a lease that has to be left when a step starts; else it is renewed first.
 
 A step that nobody watches lasts less than half a lease, and one that is watched is renewed after half.
 """
+_QUICK_MS = 1.0
+_QUICK_FROM = 8
+"""A step of which so many attempts in a row took no longer is called in place, even where others may run beside it: to
+hand it to a thread would take longer."""
 
 
 class EngineLoop:
@@ -69,8 +86,10 @@ class EngineLoop:
         logger: Logger,
         telemetry: Telemetry,
         lease: float,
+        family: Family,
     ) -> None:
         self.storage = storage
+        self.family = family
         self.clock = clock
         self.entropy = entropy
         self.logger = logger
@@ -81,7 +100,7 @@ class EngineLoop:
     def start(
         self, ref: InstanceRef, definition: WorkflowDefinition, input_: object, input_hash: str, end: Deadline | None
     ) -> WorkflowState | None:
-        """Create an instance and advance it; None if it exists already."""
+        """Create an instance and advance it, and its children; None if it exists already."""
         lease = self._new_lease(end)
         first = start(definition, input_, input_hash, lease, self.clock.now())
         run = _Run(self, ref, definition, WorkflowState(*ref), end, lease)
@@ -89,7 +108,7 @@ class EngineLoop:
             run.episode.append(first)
         except LeaseLost:
             return None
-        return run.advance(ADVANCED)
+        return self._with_errands(run, run.advance(ADVANCED), end)
 
     def tick(
         self,
@@ -99,13 +118,39 @@ class EngineLoop:
         end: Deadline | None,
         swept: int | None = None,
     ) -> WorkflowState:
-        """Claim the instance and advance it, if it is to be had and has something to do.
+        """Claim the instance and advance it, and its children, if it is to be had and has something to do.
 
         `swept` is the due entry that led here, if one did: if it came too early it is moved to the true time.
         """
         lease = self._new_lease(end)
         run = _Run(self, ref, definition, loaded.state, end, lease, loaded)
-        return run.advance(WokenUp(lease), swept)
+        return self._with_errands(run, run.advance(WokenUp(lease), swept), end)
+
+    def _with_errands(self, first: _Run, state: WorkflowState, end: Deadline | None) -> WorkflowState:
+        """Tick the children and parents that a run has left to be ticked, as far as there is time for it.
+
+        To what is not done here the due index leads others. It returns the state of the run's own instance.
+        """
+        errands = first.errands
+        if not errands:
+            return state
+        for errand in errands:  # it grows meanwhile
+            if end is not None and end.budget() <= 0:
+                break
+            ref, settles = errand
+            if settles is not None:
+                self.storage.settle(ref, settles[0], settles[1], None)
+                continue
+            try:
+                definition, loaded = self.family.definition_of(ref.workflow), load(self.storage, ref)
+            except (CallerError, CorruptRecord, ImportUnfinished) as error:
+                self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
+                continue
+            lease = self._new_lease(end)
+            run = _Run(self, ref, definition, loaded.state, end, lease, loaded)
+            run.advance(WokenUp(lease))
+            errands += run.errands
+        return load(self.storage, first.episode.ref).state
 
     def _new_lease(self, end: Deadline | None) -> Lease:
         """PROTOCOL rule 14; the reserve of 5 s is scaled down for leases under 20 s."""
@@ -121,8 +166,9 @@ class _Run:
     """One invocation's work on one instance."""
 
     __slots__ = (
-        "_attempts", "_clock", "_definition", "_end", "_entropy", "_first", "_lease", "_logger", "_observed",
-        "_storage", "_telemetry", "_undoing", "_watchdog", "_watched", "episode",
+        "_attempts", "_begun", "_cancelled", "_clock", "_definition", "_end", "_entropy", "_family", "_first",
+        "_flight", "_held", "_lease", "_logger", "_looked", "_observed", "_quick", "_slow", "_storage", "_telemetry",
+        "_undoing", "_watchdog", "_watched", "episode", "errands",
     )  # fmt: skip
 
     def __init__(
@@ -136,6 +182,13 @@ class _Run:
         loaded: Loaded | None = None,
     ) -> None:
         self._storage = loop.storage
+        self._family = loop.family
+        self.errands: list[Errand] = []
+        """What is left to do in other instances."""
+        self._begun: int | None = None
+        """The record by which the last child was asked for that was created here."""
+        self._cancelled: set[str] = set()
+        """Steps whose children were cancelled here."""
         self._clock = loop.clock
         self._entropy = loop.entropy
         self._logger = loop.logger
@@ -148,6 +201,16 @@ class _Run:
         self._first = True
         self._undoing = False
         self._observed: dict[str, float] = {}
+        self._flight: Flight | None = None
+        """Attempts that are under way at the same time, once there are such."""
+        self._held: Event | None = None
+        """By which the instance is let go, once nothing is under way any more."""
+        self._looked = self._clock.now()
+        """When the open waits were looked at last."""
+        self._quick: dict[str, int] = {}
+        """By declared path, how many attempts in a row were quick."""
+        self._slow = False
+        """Whether something that is, or was, under way may outlast half the lease."""
         self._watched: Watched | None = None
         told: Callable[[Record], None] | None = None
         if not self._telemetry.idle:
@@ -169,45 +232,52 @@ class _Run:
         except LeaseLost:
             # What the other invocation has recorded since is what there is to say.
             return load(self._storage, episode.ref).state
+        finally:
+            if self._flight is not None:
+                self._flight.disown()
         return episode.state
 
     def _advance(self, event: Event, swept: int | None) -> None:
         definition, episode, now = self._definition, self.episode, self._clock.now
         state = episode.state
-        reserve = self._lease.ms / 1000 * _RESERVE
+        beside = False  # whether the event is of an attempt that others were under way with
         while True:
             decision = decide(definition, state, event, now())
             action, records = decision.action, decision.records
             if isinstance(action, _CALLS):
-                if self._end is not None and not self._is_time_for(action, self._end):
-                    event = TimeRanOut(event if isinstance(event, BackedOff) else None)
-                    continue
-                if episode.lease_left() < reserve and not episode.renew():
-                    continue
                 # Before the intent goes on record: what cannot be called must not look like an attempt under way.
-                if self._attempts is None or self._undoing != state.undoing:
-                    try:
-                        self._attempts = self._new_attempts()
-                    except InputInvalid as error:
-                        event = InputRejected(action.step.path, str(error))
-                        continue
+                beside = (beside or decision.abreast) and not self._is_quick(action)
+                instead = self._hindrance(action, event, beside=beside)
+                if instead is not None:
+                    event = instead
+                    continue
+            elif isinstance(action, _LETTING_GO) and self._flight is not None and self._flight.paths:
+                records = self._hold(event, records)
+                action = PROCEED
             written = self._record(records) if records else 0
             if written < len(records):
                 # A control record came first. Work that is done is decided again, and so recorded after it.
                 if written:
-                    event = ADVANCED
+                    event = self._next()
                 elif isinstance(event, WokenUp | MailRead):
-                    event = ADVANCED if episode.owns else WokenUp(self._lease)
+                    event = self._next() if episode.owns else WokenUp(self._lease)
                 continue
             match action:
                 case Proceed():
-                    event = ADVANCED
-                case RunStep() | EvaluateCondition() | Probe():
-                    event = self._call(action)
+                    event = self._next()
+                case RunStep() | EvaluateCondition() | Probe() | Join():
+                    event = self._begin(action) if beside else self._call(action)
                 case BackOff():
-                    event = self._back_off(action)
+                    event = self._pause(action) if beside else self._back_off(action)
+                case Await():
+                    event = self._await(action.until)
+                case StartChild() | CancelChildren():
+                    event = self._attend(action)
+                case TellParent():
+                    self._family.tell(episode.ref, state, self.errands)
+                    return
                 case ReadMail():
-                    event = MailRead(self._read_mail(), self._lease, resting=action.resting, due=action.due)
+                    event = self._read_mail(action)
                 case Rest():
                     self._rest(action)
                     return
@@ -220,23 +290,150 @@ class _Run:
                     return
                 case Finish():
                     return
+            beside = self._flight is not None and not isinstance(event, Advanced | MailRead)
+
+    def _hindrance(self, action: Call, event: Event, *, beside: bool) -> Event | None:
+        """What to decide on instead of calling anything; None if the call can be made now."""
+        episode = self.episode
+        if self._end is not None and not self._is_time_for(action, self._end):
+            return TimeRanOut(event if isinstance(event, BackedOff) else None)
+        if episode.lease_left() < self._lease.ms / 1000 * _RESERVE and not episode.renew():
+            return event
+        if beside and self._flight is not None and self._flight.full:
+            return self._await(None)
+        if self._attempts is None or self._undoing != episode.state.undoing:
+            try:
+                self._attempts = self._new_attempts()
+            except InputInvalid as error:
+                return InputRejected(action.step.path, str(error))
+        return None
 
     def _record(self, records: tuple[Record, ...]) -> int:
         """How many of the decision's records were written before a control record came in the way."""
-        episode, attempts = self.episode, self._attempts
+        episode, state = self.episode, self.episode.state
         for written, record in enumerate(records):
+            body, joins = record.body, state.joins
+            changes = "set" in body or "del" in body
+            apart = changes and bool(state.frames) and self._is_apart(body["p"])
             if not episode.append(record):
                 return written
-            body = record.body
-            if attempts is not None and ("set" in body or "del" in body):
+            attempts = self._attempts
+            if state.joins != joins:
+                self._attempts = None  # what the lanes have written has come together
+            elif changes and not apart and attempts is not None:
                 attempts.tracker.apply(body.get("set", _NO_VALUES), body.get("del", ()))
             elif record.type == CLAIM:
                 episode.save_snapshot()
         return len(records)
 
+    def _is_apart(self, path: str) -> bool:
+        """Whether a step is in a lane of a parallel or map, and so sees and writes data of its own."""
+        return "." in path and any(True for _ in fork_lanes(self.episode.state, path))
+
+    # --- attempts at the same time ------------------------------------------------------------------------
+
+    def _next(self) -> Event:
+        """What to decide on next: the outcome of an attempt that has ended meanwhile, or what can begin now."""
+        flight = self._flight
+        if flight is None or not flight.paths:
+            if self._held is not None:
+                event, self._held = self._held, None
+                return event
+            state = self.episode.state
+            plain = not state.waits and state.starting is None
+            return ADVANCED if plain else Advanced((), self._looked, self._begun, self._cancelled)
+        if self._held is not None:
+            return self._await(None)
+        return self._noted(flight.landed()) or Advanced(flight.paths, self._looked, self._begun)
+
+    def _attend(self, action: StartChild | CancelChildren) -> Event:
+        """Start a child, or cancel some."""
+        ref, state = self.episode.ref, self.episode.state
+        if isinstance(action, StartChild):
+            assert state.starting is not None  # noqa: S101 -- that is what the machine has seen
+            self._family.start(ref, state, state.starting, self.errands)
+            self._begun = state.starting.seq
+        else:
+            for path in action.paths:
+                self._family.cancel(ref, state.steps[path].child or "", self.errands)
+                self._cancelled.add(path)
+        return self._next()
+
+    def _await(self, until: int | None) -> Event:
+        """Wait for an attempt to end, at most until `until` (ms since the epoch)."""
+        flight, seconds = self._flight, None
+        assert flight is not None  # noqa: S101 -- there is something to wait for
+        if until is not None:
+            seconds = max(0, until - self._clock.now()) / 1000
+        watchdog = self._watchdog if self._slow else None
+        if watchdog is not None:
+            watchdog.watch(self.episode)
+        try:
+            event = flight.next(seconds)
+        except (KeyboardInterrupt, SystemExit):
+            self._let_go(next(iter(flight.paths), ""))
+            raise
+        finally:
+            if watchdog is not None:
+                watchdog.release(self.episode)
+        return self._noted(event) or self._next()
+
+    def _noted(self, event: Event | None) -> Event | None:
+        if isinstance(event, (StepSucceeded, StepFailed, Decided)):
+            self._note(event)
+        if self._watched is not None and isinstance(event, (StepSucceeded, StepFailed, Decided, Probed)):
+            self._watched.attempt, self._watched.undo = event.attempt, False
+        return event
+
+    def _begin(self, action: Call) -> Event:
+        """Let the call run beside others."""
+        attempts, flight = self._attempts, self._flight
+        assert attempts is not None  # noqa: S101 -- made before the decision's records were written
+        if flight is None:
+            from flux_core.flight import Flight
+
+            flight = self._flight = Flight(self._clock)
+        self._first = False
+        self._slow = self._slow or not self._is_short(action.step.time_limit(undo=action.undo))
+        attempts.announce(action)
+        one = attempts.apart(action.step.path)
+        flight.begin(action.step.path, lambda: one.carry_out(action), one.disown)
+        return self._next()
+
+    def _pause(self, action: BackOff) -> Event:
+        """Let the pause before the next attempt pass while others go on."""
+        flight = self._flight
+        assert flight is not None  # noqa: S101 -- the attempt before was in it
+        if self._watched is not None:
+            step = self._definition.by_path[action.path]
+            self._telemetry.step_retried(self.episode.ref, step, action.attempt, action.error)
+        flight.pause(action.path, action.seconds, _backed_off(action))
+        return self._next()
+
+    def _hold(self, event: Event, records: tuple[Record, ...]) -> tuple[Record, ...]:
+        """The instance is to be let go, but not while attempts are under way: what to record of the decision now."""
+        if isinstance(event, TimeRanOut) and event.after is not None:
+            event = TimeRanOut()
+        else:
+            records = ()
+        # If there is one already, what is left unrecorded now is as after a death: the next owner finds it out.
+        self._held = self._held or event
+        return records[:-1]
+
+    def _is_quick(self, action: Call) -> bool:
+        return isinstance(action, RunStep) and self._quick.get(action.step.declared, 0) >= _QUICK_FROM
+
+    def _note(self, event: StepSucceeded | StepFailed | Decided) -> None:
+        """How long an attempt has taken."""
+        declared = self._definition.by_path[event.path].declared
+        if self._end is not None:
+            self._observed[declared] = max(event.run_ms / 1000, self._observed.get(declared, 0.0))
+        if self._flight is not None:
+            self._quick[declared] = self._quick.get(declared, 0) + 1 if event.run_ms <= _QUICK_MS else 0
+
     # --- calling handlers ---------------------------------------------------------------------------------
 
-    def _is_time_for(self, action: RunStep | EvaluateCondition | Probe, end: Deadline) -> bool:
+    def _is_time_for(self, action: Call, end: Deadline) -> bool:
         """PROTOCOL rule 15: whether enough is left of the invocation."""
         step = action.step
         timeout = step.time_limit(undo=action.undo)
@@ -244,23 +441,32 @@ class _Run:
         effect = step.commit or action.undo
         return may_start(timeout, observed, end.remaining(), end.margin, commit=effect, first=self._first)
 
-    def _call(self, action: RunStep | EvaluateCondition | Probe) -> Event:
-        attempts = self._attempts
+    def _call(self, action: Call) -> Event:
+        attempts, path = self._attempts, action.step.path
         assert attempts is not None  # noqa: S101 -- made before the decision's records were written
         self._first = False
+        if self._watched is not None:
+            attempts.announce(action)
+        if self.episode.state.frames and self._is_apart(path):
+            attempts = attempts.apart(path)
         watchdog = self._watchdog
         if self._is_short(action.step.time_limit(undo=action.undo)):
             watchdog = None
         if watchdog is not None:
             watchdog.watch(self.episode)
         try:
-            return self._outcome(attempts, action)
+            event = attempts.carry_out(action)
         except (KeyboardInterrupt, SystemExit):
-            self._let_go(action.step.path)
+            self._let_go(path)
             raise
         finally:
             if watchdog is not None:
                 watchdog.release(self.episode)
+        if (self._end is not None or self._flight is not None) and isinstance(
+            event, (StepSucceeded, StepFailed, Decided)
+        ):
+            self._note(event)
+        return event
 
     def _let_go(self, path: str) -> None:
         """Release the instance before the process ends, so that nobody has to wait for the lease's end."""
@@ -276,15 +482,6 @@ class _Run:
         """Whether the lease outlasts something that takes so long (None: as long as it likes) without a renewal."""
         return seconds is not None and seconds < self._lease.ms / 2000
 
-    def _outcome(self, attempts: Attempts, action: RunStep | EvaluateCondition | Probe) -> Event:
-        if isinstance(action, RunStep):
-            event = attempts.run(action)
-            if self._end is not None and isinstance(event, (StepSucceeded, StepFailed, Decided)):
-                seconds, declared = event.run_ms / 1000, action.step.declared
-                self._observed[declared] = max(seconds, self._observed.get(declared, 0.0))
-            return event
-        return attempts.evaluate(action) if isinstance(action, EvaluateCondition) else attempts.probe(action)
-
     def _new_attempts(self) -> Attempts:
         budget = None if self._end is None else self._end.budget
         episode = self.episode
@@ -292,7 +489,7 @@ class _Run:
         self._undoing = episode.state.undoing
         return Attempts(
             episode.ref, self._definition, episode.state, self._clock, self._entropy, self._logger,
-            budget, self._watched, self._telemetry,
+            budget, self._watched, self._telemetry, self._family.definition_of,
         )  # fmt: skip
 
     def _back_off(self, action: BackOff) -> BackedOff:
@@ -307,20 +504,27 @@ class _Run:
                 self._clock.sleep(action.seconds)
             finally:
                 self._watchdog.release(self.episode)
-        return BackedOff(action.path, action.attempt, action.error, undo=action.undo, unresolved=action.unresolved)
+        return _backed_off(action)
 
     # --- mail and rest ------------------------------------------------------------------------------------
 
-    def _read_mail(self) -> list[tuple[Mail, object]]:
-        """Of each name that is awaited the first mail that nobody has taken; the rest is not even decoded."""
+    def _read_mail(self, action: ReadMail) -> MailRead:
+        """Of each name that is awaited as many mails that nobody has taken; the rest is not even decoded."""
         ref, state = self.episode.ref, self.episode.state
-        wanted = {signal for wait in state.waits.values() for signal in wait.signals}
+        self._looked = self._clock.now()
+        wanted: dict[str, int] = {}
+        for wait in state.waits.values():
+            for signal in wait.signals:
+                wanted[signal] = wanted.get(signal, 0) + 1
         found: list[tuple[Mail, object]] = []
         for mail in self._storage.mail(ref) if wanted else ():
-            if mail.name in wanted and (key := mail_key(mail)) not in state.consumed:
+            if wanted.get(mail.name) and (key := mail_key(mail)) not in state.consumed:
                 found.append((mail, decode_payload(mail.body, ref, key)))
-                wanted.discard(mail.name)
-        return found
+                wanted[mail.name] -= 1
+        running = () if self._flight is None else self._flight.paths
+        return MailRead(
+            found, self._lease, resting=action.resting, due=action.due, idle=action.idle, running=running
+        )  # fmt: skip
 
     def _rest(self, action: Rest) -> None:
         if action.due is None:
@@ -335,3 +539,7 @@ class _Run:
         header = self._storage.header(self.episode.ref)
         if header is not None and header.due is not None and header.due != due and header.seq <= self.episode.state.seq:
             self._storage.settle(self.episode.ref, header.seq, header.due, due)
+
+
+def _backed_off(action: BackOff) -> BackedOff:
+    return BackedOff(action.path, action.attempt, action.error, undo=action.undo, unresolved=action.unresolved)

@@ -11,15 +11,25 @@ from flux_core.errors import DefinitionError
 from flux_core.generics import DataT, Generic, Input
 from flux_core.handlers import checked_handler
 from flux_core.names import check_step_name
-from flux_core.step_options import check_known, checked_options
+from flux_core.step_options import (
+    as_function,
+    check_known,
+    checked_child,
+    checked_concurrency,
+    checked_items,
+    checked_options,
+)
 from flux_core.workflow import (
     BODY,
+    CHILD,
     COMMIT,
     DEFAULT,
     ELSE,
     IF,
     LOOP,
-    LOOPS,
+    MAP,
+    NUMBERED,
+    PARALLEL,
     SLEEP,
     STEP,
     SWITCH,
@@ -46,6 +56,7 @@ if TYPE_CHECKING:
     )
     from flux_core.options import Duration
     from flux_core.retry import RetryPolicy
+    from flux_core.workflow import Merge
 
     Inside: TypeAlias = "FlowBuilder[Input, DataT] | Handler[Input, DataT]"
     """What a branch or a loop holds."""
@@ -172,6 +183,26 @@ class NodeCollector(Generic[Input, DataT]):
             return self._asked(name, time, sleep_until, options)
         return self._pause(SLEEP, name, lambda: sleep_until(time), options)
 
+    def child(
+        self, name: str, workflow: Any, input: object = None, wait: bool = True,  # noqa: FBT001, FBT002 -- reads well
+        on_failure: str = "fail", on_cancel: str = "cancel", **options: Unpack[StepOptions[Input, DataT]],
+    ) -> Self:  # fmt: skip
+        """Start an instance of another workflow, and wait for its end; the output is the child's data.
+
+        `workflow` is a workflow, or the name of one that the engine knows. `input` is a value, or a function of the
+        context that returns it. The child's id is made of the parent's and the step's, so no crash starts two. With
+        `wait=False` the step is completed once the child is started; the output is its id. `on_failure`: a child that
+        fails or is cancelled fails the step (`ChildFailed`), or with "continue" completes it with a dict of `id`,
+        `status` and `error`. `on_cancel`: while the parent is undone, a child that has not ended is cancelled and
+        undone first, or with "abandon" left alone. A child that has completed is undone by `compensate` alone. A retry
+        of the step goes on with the child where that has failed. Options as for `step`; `retries`, `timeout` and
+        `retry` hold for the function.
+        """
+        where = self._where(CHILD, name)
+        call = checked_child(where, workflow, wait, on_failure, on_cancel)
+        self._append(name, as_function(input), kind=CHILD, options=options, more={"child": call})
+        return self
+
     def _pause(self, kind: str, name: str, make: Callable[[], Directive], options: Mapping[str, Any]) -> Self:
         """A node that always returns the same directive."""
         try:
@@ -261,7 +292,54 @@ class NodeCollector(Generic[Input, DataT]):
             where = self._where(WHILE, name)
             message = f"{where}: max_iterations must be a whole number from 1 on; got {max_iterations!r}"
             raise DefinitionError(message)
-        return self._decision(WHILE, name, condition, "the condition", {BODY: body}, options, max_iterations)
+        more = {"max_iterations": max_iterations}
+        return self._decision(WHILE, name, condition, "the condition", {BODY: body}, options, more)
+
+    def parallel(
+        self, name: str, *branches: Inside[Input, DataT], max_concurrency: int | None = None,
+        on_error: str = "fail_fast", merge: Merge | None = None, **options: Any,
+    ) -> Self:  # fmt: skip
+        """Run several branches at the same time: each a handler, whose name it takes, or a `flow("name")`.
+
+        Each step of each branch is a checkpoint of its own (`fan.pay.charge`). A branch sees `ctx.data` as it was when
+        the parallel began, and what it has written itself; what all have written comes together when all have ended.
+        A key that several have written fails the step (`WriteConflict`), unless `merge` says what to make of it: a
+        function of the list of values for each such key, or one function of key and values for all. The output is a
+        dict of the branches' outputs. `max_concurrency` (None: all) says how many branches may be in progress at a
+        time, those that wait included. `on_error`: with "fail_fast" nothing new begins once a branch has failed, with
+        "wait_all" the others go on to their end first; then all are undone. Options as for `.if_`; they hold for
+        `merge`.
+        """
+        where = self._where(PARALLEL, name)
+        named: dict[str, Inside] = {}
+        for place, branch in enumerate(branches):
+            label = _branch_name(branch, place)
+            if label in named:
+                message = f"{where}: two branches are called {label!r}; name them with flow({label + '-2'!r})..."
+                raise DefinitionError(message)
+            named[check_step_name(f"{where}, as a branch", label)] = branch
+        if not named:
+            message = f"{where} has no branches: pass handlers, or flow('name').step(...), one each"
+            raise DefinitionError(message)
+        more = checked_concurrency(where, max_concurrency, on_error, merge)
+        return self._decision(PARALLEL, name, lambda _ctx: True, "the branches", named, options, more)
+
+    def map(
+        self, name: str, items: Handler[Input, DataT] | list[Any] | tuple[Any, ...] | str,
+        body: Inside[Input, DataT], max_concurrency: int | None = 10, on_error: str = "fail_fast",
+        merge: Merge | None = None, **options: Any,
+    ) -> Self:  # fmt: skip
+        """Run the body for each item, several at the same time; the output is the list of their outputs, in order.
+
+        `items` is a list, a function of the context that returns one, or where it is: `"input"`, `"input.orders"`,
+        `"data.orders"`. It is asked once, and recorded. In the body `ctx.item` is the item and `ctx.iteration` its
+        number; each step of each item is a checkpoint of its own (`ship[3].label`). `max_concurrency` (None: no limit)
+        says how many items may be in progress at a time, those that wait included; 1 takes one after the other.
+        Otherwise as for `.parallel`; `retries`, `timeout` and `retry` hold for the function and for `merge`.
+        """
+        where = self._where(MAP, name)
+        more = checked_concurrency(where, max_concurrency, on_error, merge)
+        return self._decision(MAP, name, checked_items(where, items), "the items", {BODY: body}, options, more)
 
     def _decision(
         self,
@@ -271,7 +349,7 @@ class NodeCollector(Generic[Input, DataT]):
         role: str,
         bodies: Mapping[str, Inside],
         options: dict[str, Any],
-        max_iterations: int = 0,
+        more: dict[str, Any] | None = None,
     ) -> Self:
         where = self._where(kind, name)
         checked_handler(where, role, handler)
@@ -280,14 +358,14 @@ class NodeCollector(Generic[Input, DataT]):
         placed: dict[str, Body] = {}
         for key, given in bodies.items():
             inside = _inside(where, key, given)
-            prefix = f"{name}." if kind in LOOPS else f"{name}.{key}."
+            prefix = f"{name}." if kind in NUMBERED else f"{name}.{key}."
             placed[key] = Body(
                 tuple(
                     node.filled(self._retries, self._timeout, self._retry).under(prefix, index)
                     for node in inside.used()
                 )
             )
-        self._append(name, handler, kind=kind, options=options, bodies=placed, max_iterations=max_iterations)
+        self._append(name, handler, kind=kind, options=options, bodies=placed, more=more)
         return self
 
     def checked_steps(self) -> list[StepDefinition]:
@@ -345,8 +423,9 @@ class NodeCollector(Generic[Input, DataT]):
         kind: str,
         options: Mapping[str, Any],
         bodies: dict[str, Body] | None = None,
-        max_iterations: int = 0,
+        more: dict[str, Any] | None = None,
     ) -> None:
+        """`more` are fields of the `StepDefinition` that are no options."""
         self._open(f"{kind} {name!r}")
         check_step_name(self._label, name)
         where = self._where(kind, name)
@@ -362,7 +441,7 @@ class NodeCollector(Generic[Input, DataT]):
         checked["retry"] = checked["retry"] or self._retry
         self._names.add(name)
         step = StepDefinition(
-            name, handler, kind=kind, index=len(self._steps), bodies=bodies, max_iterations=max_iterations, **checked
+            name, handler, kind=kind, index=len(self._steps), bodies=bodies, **(more or {}), **checked
         )
         self._steps.append(step)
 
@@ -377,8 +456,10 @@ class FlowBuilder(NodeCollector[Input, DataT]):
 
     _unit = "a flow()"
 
-    def __init__(self) -> None:
-        super().__init__("a flow()")
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__("a flow()" if name is None else f"flow({name!r})")
+        self.name = name
+        """What the branch of a parallel is called."""
 
     def used(self) -> list[StepDefinition]:
         """Its steps, checked as a whole; from now on it takes no more."""
@@ -387,19 +468,27 @@ class FlowBuilder(NodeCollector[Input, DataT]):
         return steps
 
 
-def flow() -> FlowBuilder:
-    """The inside of a branch or a loop: `flow().step("fetch", fetch).sleep("pause", 60)`, with the builder's words.
+def flow(name: str | None = None) -> FlowBuilder:
+    """What a branch, loop or map runs: `flow().step("fetch", fetch).sleep("pause", 60)`, with the builder's words.
 
-    It may be used in several places; each has its own checkpoints.
+    It may be used in several places; each has its own checkpoints. `name` is for the branches of `.parallel`.
     """
-    return FlowBuilder()
+    if name is not None:
+        check_step_name("flow(...)", name)
+    return FlowBuilder(name)
+
+
+def _branch_name(branch: object, place: int) -> str:
+    """The name of a branch of a parallel: that of its flow or function, else its place."""
+    name = branch.name if isinstance(branch, FlowBuilder) else getattr(branch, "__name__", None)
+    return str(place) if name is None or name == "<lambda>" else str(name)
 
 
 def _inside(where: str, key: str, given: object) -> FlowBuilder:
     """A body as a flow: a handler becomes its only step."""
     if isinstance(given, FlowBuilder):
         return given
-    role = "the body" if key == BODY else f"{key!r}"
+    role = "the body" if key == BODY else repr(key)
     if not callable(given) or isinstance(given, NodeCollector):
         message = f"{where}: {role} must be a flow() or a function that takes the context; got {given!r}"
         raise DefinitionError(message)

@@ -35,14 +35,15 @@ def root_of(path: str) -> str:
 
 def declared(path: str) -> str:
     """The path as the definition has it: `poll.fetch` for `poll[17].fetch`."""
-    if "[" not in path:
-        return path
-    first, *rest = path.split("[")
-    return first + "".join(part.partition("]")[2] for part in rest)
+    while True:
+        before, bracket, rest = path.partition("[")
+        if not bracket:
+            return path
+        path = before + rest.partition("]")[2]
 
 
 def iteration_of(path: str) -> int | None:
-    """The 0-based iteration of the innermost loop that a step is in; None outside of loops."""
+    """The 0-based number of the innermost iteration or item that a step is in; None outside of loops and maps."""
     while lane := lane_of(path):
         if lane.endswith("]"):
             return int(lane[lane.rindex("[") + 1 : -1])

@@ -6,28 +6,34 @@ Bodies are flat dictionaries with short keys, because every step pays for their 
 type        body
 =========== ========================================================================================
 start       `ver` version, `fp` fingerprint, `names` step names, `in` input, `ih` its hash, `l` lease ms, `dl` cap;
-            `kinds` a letter a step (see `workflow`), `to` ms that the whole may take, if limited, `pt` patches
+            `kinds` a letter a step (see `workflow`), `to` ms that the whole may take, if limited, `pt` patches; of a
+            child `pa` [workflow, id, path] of the step that waits for it, and no `l`: nobody owns it yet
 claim       `l` lease ms, `dl` when the platform ends the invocation (ms since the epoch), if known
 renew       -
 step        `p` path, `a` attempt, `ms` duration, `o` output, `set`/`del` data delta; `w` [signals, due, default] if
             the handler returned a directive, with `c` if it was a commit's, whose effect is made; `e` error if the
             attempts have ended, with `rb` if there is something to undo; `h` if kept by a retry
 skipped     `p`, `ms`, `h` if kept by a retry
-decide      `p` of a branch or loop, `a`, `ms`, `k` its letter, `c` what was decided; `names` and `kinds` of the body
-            that is entered, absent if none is
+decide      `p` of a branch, loop, parallel or map, `a`, `ms`, `k` its letter, `c` what was decided; `names` and `kinds`
+            of the body that is entered, absent if none is; of a parallel `bodies` {branch: [names, kinds]}; of a map
+            `items`; of both `mc` how many at a time, if limited, `all` if a failure waits for the others
+join        `p` of a parallel or map, `a`, `ms`, `set` what was made of keys that several branches or items have written
+child       `p`, `a`, `ms`, `wf` workflow, `id`, `in` input and `ih` its hash of the instance that is to be started;
+            `wait` if the step waits for its end
 intent      `p`, `a`, `undo` for a compensation, `u` if an earlier attempt's outcome is unknown
 comp        `p`, `a`, `ms`, `set`/`del`; `e` if the compensation failed
 retry_wait  `p`, `a`, `e`, `due`, `undo`, `u`: an attempt failed, the next is due then
-recv        `p`, `m` mail key, `o` payload
+recv        `p`, `m` mail key, `o` payload; `e` if a child has failed, with `rb` if there is something to undo
 timeout     `p`; `e` if the step fails by it, with `rb` if there is something to undo; without `p` it is the whole
             workflow's time that has passed
-susp        -
+susp        `need` so many ends of children have to be in the mailbox before a tick has something to do, if several
 yield       `cut` path of a plain step that the invocation's deadline ended
 end         `s` status
 stuck       `why`, `p`, `d` detail, `e` what made an outcome unknown
 blocked     `why`, `d` detail
 adopt       `ver`, `fp`, `names`, `kinds` of the definition that the instance goes on with; `was` {old: new name},
-            `pass` new steps that are skipped, `lanes` {path: [names, kinds]} of the open bodies, `gone` nested paths
+            `pass` new steps that are skipped, `lanes` {path: [names, kinds]} of the open bodies, `forks` {path: bodies}
+            of open parallels and maps, `gone` nested paths
 cancelreq   `why`, `by`
 pause       `why`, `by`
 unpause     `why`, `by`
@@ -36,9 +42,9 @@ resolve     `p`, `h` how, `o` output, `by`, `why`; with `reset`, `data`, `kept`,
             instance
 =========== ========================================================================================
 
-`o`, `in`, `set`, `data`, `kept` and the default in `w` hold users' values (tagged in the stored form, see `values`).
-The types `child` and `snapref` of PROTOCOL are not written by this version, nor is `patch`: the markers are
-in `start`.
+`o`, `in`, `set`, `data`, `kept`, `items`, the writes in `frames` and the default in `w` hold users' values (tagged in
+the stored form, see `values`).
+The type `snapref` of PROTOCOL is not written by this version, nor is `patch`: the markers are in `start`.
 """
 
 from __future__ import annotations
@@ -56,6 +62,8 @@ RENEW: Final = "renew"
 STEP: Final = "step"
 SKIPPED: Final = "skipped"
 DECIDE: Final = "decide"
+JOIN: Final = "join"
+CHILD: Final = "child"
 INTENT: Final = "intent"
 COMP: Final = "comp"
 RETRY_WAIT: Final = "retry_wait"
@@ -75,8 +83,8 @@ RESOLVE: Final = "resolve"
 
 TYPES: Final = frozenset(
     {
-        START, CLAIM, RENEW, STEP, SKIPPED, DECIDE, INTENT, COMP, RETRY_WAIT, RECV, TIMEOUT, SUSP, YIELD, END, STUCK,
-        BLOCKED, ADOPT, CANCELREQ, PAUSE, UNPAUSE, RETRY, RESOLVE,
+        START, CLAIM, RENEW, STEP, SKIPPED, DECIDE, JOIN, CHILD, INTENT, COMP, RETRY_WAIT, RECV, TIMEOUT, SUSP, YIELD,
+        END, STUCK, BLOCKED, ADOPT, CANCELREQ, PAUSE, UNPAUSE, RETRY, RESOLVE,
     }
 )  # fmt: skip
 """What this version writes and reads."""

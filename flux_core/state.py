@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from typing import Any, Final
 
@@ -102,6 +102,7 @@ class StepExecution:
 
     __slots__ = (
         "attempt",
+        "child",
         "compensated_ms",
         "decision",
         "ended_ms",
@@ -133,6 +134,8 @@ class StepExecution:
         self.waiting_for: tuple[str, ...] = ()
         self.decision: str | int | bool | None = None
         """What a branch or loop last decided: the case, the number of iterations, or whether there is another one."""
+        self.child: str | None = None
+        """The instance that the step has started, as `workflow/id`."""
         self.letter = ""
         """The letter (`workflow` lists them) of a nested commit, or step that can be undone: its lane may be gone."""
 
@@ -182,10 +185,84 @@ class OpenWait:
         """`[value]`: the output if the time passes; None: the step fails then."""
 
 
-class Frame:
-    """A branch or loop that was entered and has not ended."""
+class Writes:
+    """What was written to `ctx.data` in one branch or item since its parallel or map began."""
 
-    __slots__ = ("choice", "kind", "last", "number", "open")
+    __slots__ = ("set", "unset")
+
+    def __init__(self, set_: dict[str, object] | None = None, unset: Iterable[str] = ()) -> None:
+        self.set = {} if set_ is None else dict(set_)
+        self.unset: dict[str, None] = dict.fromkeys(unset)
+
+    def take(self, set_: Mapping[str, object], unset: Iterable[str]) -> None:
+        """Further writes, later than these."""
+        for key in unset:
+            self.set.pop(key, None)
+            self.unset[key] = None
+        for key, value in set_.items():
+            self.unset.pop(key, None)
+            self.set[key] = value
+
+    def over(self, data: dict[str, object]) -> None:
+        """Make them in `data`."""
+        for key in self.unset:
+            data.pop(key, None)
+        data.update(self.set)
+
+    def to_tree(self) -> list[Any]:
+        """As records and snapshots keep it."""
+        return [self.set, list(self.unset)]
+
+
+class Fork:
+    """What a frame has if its lanes run at the same time: that of a parallel or a map."""
+
+    __slots__ = ("begun", "bodies", "failed", "left", "limit", "wait_all", "writes")
+
+    def __init__(
+        self,
+        bodies: dict[str, list[Any]],
+        left: int,
+        limit: int = 0,
+        wait_all: bool = False,  # noqa: FBT001, FBT002 -- as the snapshot has it
+        begun: Iterable[int] = (),
+        failed: dict[str, list[Any]] | None = None,
+        writes: Mapping[str, list[Any]] | None = None,
+    ) -> None:
+        self.bodies = bodies
+        """Names and kinds of each branch, in order; of a map those of the one body."""
+        self.left = left
+        """Lanes that have neither ended nor failed."""
+        self.limit = limit
+        """So many lanes may be in progress at a time; 0 without a limit."""
+        self.wait_all = wait_all
+        """A lane that fails lets the others go on; the whole fails when all have ended."""
+        self.begun: dict[int, None] = dict.fromkeys(begun)
+        """Lanes that have begun behind `Frame.number`, which is the first that has not."""
+        self.failed: dict[str, list[Any]] = {} if failed is None else dict(failed)
+        """With `wait_all`: lanes that have failed, with the error."""
+        self.writes = {lane: Writes(*tree) for lane, tree in (writes or {}).items()}
+        """What was written to `ctx.data` in each lane so far; it comes together when all lanes have ended."""
+
+    def written(self, lane: str) -> Writes:
+        """The writes of a lane, to be added to."""
+        writes = self.writes.get(lane)
+        if writes is None:
+            writes = self.writes[lane] = Writes()
+        return writes
+
+    def to_tree(self) -> list[Any]:
+        """As records and snapshots keep it, but for the users' values: the last part is `writes`."""
+        return [
+            self.bodies, self.left, self.limit, self.wait_all, list(self.begun), self.failed,
+            {lane: writes.to_tree() for lane, writes in self.writes.items()},
+        ]  # fmt: skip
+
+
+class Frame:
+    """A branch, loop, parallel or map that was entered and has not ended."""
+
+    __slots__ = ("choice", "fork", "kind", "last", "number", "open")
 
     def __init__(
         self,
@@ -194,21 +271,25 @@ class Frame:
         number: int = 0,
         last: str | None = None,
         open: Iterable[str] = (),
+        fork: list[Any] | None = None,
     ) -> None:
         self.kind = kind
         """Its letter, as `workflow` has them."""
         self.choice = choice
-        """The case, the number of iterations of a loop, True for a while."""
+        """The case, the number of iterations of a loop, True for a while, the number of branches or items."""
         self.number = number
-        """The iteration it is in; of a while that is about to decide, the one before."""
+        """The iteration it is in; of a while that is about to decide, the one before; of a fork, its first lane that
+        has not begun."""
         self.last = last
-        """The path of the last step of the last lane that has ended."""
-        self.open = list(open)
+        """The path of the last step of the last lane that has ended; of a fork None."""
+        self.open: dict[str, None] = dict.fromkeys(open)
         """The paths of its open lanes."""
+        self.fork = None if fork is None else Fork(*fork)
 
     def to_tree(self) -> list[Any]:
         """As records and snapshots keep it."""
-        return [self.kind, self.choice, self.number, self.last, list(self.open)]
+        tree = [self.kind, self.choice, self.number, self.last, list(self.open)]
+        return tree if self.fork is None else [*tree, self.fork.to_tree()]
 
 
 class Lane:
@@ -226,6 +307,35 @@ class Lane:
     def to_tree(self) -> list[Any]:
         """As records and snapshots keep it."""
         return [self.owner, self.names, self.kinds, self.cursor]
+
+
+class Starting:
+    """A child that was asked for, and has perhaps not been created yet."""
+
+    __slots__ = ("id", "input", "input_hash", "path", "seq", "waits", "workflow")
+
+    def __init__(
+        self,
+        seq: int,
+        path: str,
+        workflow: str,
+        id: str,
+        input_hash: str,
+        waits: bool,  # noqa: FBT001 -- as the snapshot has it
+        input_: object,
+    ) -> None:
+        self.seq = seq
+        """The number of the record that says so."""
+        self.path = path
+        self.workflow = workflow
+        self.id = id
+        self.input_hash = input_hash
+        self.waits = waits
+        self.input = input_
+
+    def to_tree(self) -> list[Any]:
+        """As snapshots keep it, but for the input."""
+        return [self.seq, self.path, self.workflow, self.id, self.input_hash, self.waits]
 
 
 class OpenIntent:
@@ -263,6 +373,7 @@ class WorkflowState:
 
     __slots__ = (
         "cancel",
+        "children",
         "completed",
         "completed_at",
         "consumed",
@@ -283,6 +394,8 @@ class WorkflowState:
         "input",
         "input_hash",
         "intents",
+        "items",
+        "joins",
         "kept",
         "kinds",
         "lanes",
@@ -292,11 +405,14 @@ class WorkflowState:
         "names",
         "origins",
         "owned",
+        "parent",
         "patches",
         "paused",
         "pauses",
+        "rests",
         "retry_at",
         "seq",
+        "starting",
         "status",
         "steps",
         "stuck",
@@ -347,11 +463,22 @@ class WorkflowState:
         self.cursor = 0
         """The index of the first top-level step that is neither completed nor skipped."""
         self.frames: dict[str, Frame] = {}
-        """Branches and loops that were entered and have not ended, by path, the outer before the inner."""
+        """What was entered and has not ended (a branch, loop, parallel or map), by path, the outer before the inner."""
+        self.items: dict[str, list[object]] = {}
+        """What each map that was entered goes through, by path; a compensation asks for it when it has ended."""
+        self.joins = 0
+        """How often what lanes of a fork had written has come together, since this was loaded."""
         self.lanes: dict[str, Lane] = {}
         """Their open bodies, by path: `check.then`, `poll[17]`."""
         self.completed: dict[str, None] = {}
         """Steps whose effects stand and may have to be undone, in order of completion."""
+        self.parent: list[str] | None = None
+        """`[workflow, id, path]` of the step that waits for this instance's end."""
+        self.children: dict[str, None] = {}
+        """Steps that wait for the end of a child."""
+        self.starting: Starting | None = None
+        self.rests = False
+        """Nothing has happened since the owner let go of it because nothing could go on."""
         self.waits: dict[str, OpenWait] = {}
         self.retry_at: dict[str, int] = {}
         """Durable back-offs: path (compensations with their suffix) -> due."""

@@ -6,10 +6,14 @@ so that a later step of the same invocation sees what a resumed one would see.
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
+from flux_core.actions import EvaluateCondition, Join, Probe, RunStep
 from flux_core.context import Context, Surroundings
 from flux_core.data import DataTracker
 from flux_core.directives import FAIL, NOT_DONE, UNKNOWN, Directive, Done, Verify
 from flux_core.errors import (
+    CallerError,
     DefinitionError,
     InputMutated,
     NonRetryable,
@@ -17,31 +21,38 @@ from flux_core.errors import (
     Unknown,
     Unserialisable,
 )
-from flux_core.events import ConditionHeld, Decided, Probed, StepFailed, StepSkipped, StepSucceeded
+from flux_core.events import ChildAsked, ConditionHeld, Decided, Joined, Probed, StepFailed, StepSkipped, StepSucceeded
+from flux_core.intake import checked_input
 from flux_core.limits import call_within
+from flux_core.machine.forks import seen_data
 from flux_core.state import ErrorInfo
-from flux_core.values import encode
+from flux_core.values import copied, encode
+from flux_core.workflow import MAP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from flux_core.actions import EvaluateCondition, Probe, RunStep
+    from flux_core.actions import Call
     from flux_core.data import Delta
+    from flux_core.events import Event
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger
     from flux_core.revealed import Revealed
     from flux_core.state import WorkflowState
     from flux_core.trace import Telemetry, Watched
+    from flux_core.validation import Validator
     from flux_core.workflow import StepDefinition, WorkflowDefinition
+
+    _Recorded = dict[str, object] | Callable[[], dict[str, object]]
 
 
 class Attempts:
     """The attempts of one invocation: shared input and data, restored after every failed one."""
 
     __slots__ = (
-        "_around", "_budget", "_clock", "_entropy", "_raw", "_seen", "_started", "_telemetry", "_validator",
-        "_watched", "tracker",
+        "_around", "_budget", "_clock", "_ctx", "_definition_of", "_entropy", "_input", "_recorded", "_started",
+        "_telemetry", "_watched", "tracker",
     )  # fmt: skip
 
     def __init__(
@@ -55,36 +66,74 @@ class Attempts:
         budget: Callable[[], float] | None,
         watched: Watched | None,
         telemetry: Telemetry,
+        definition_of: Callable[[object], WorkflowDefinition],
     ) -> None:
-        """`budget` tells how many seconds a handler may run at most; `watched` is None if nobody watches."""
+        """`budget` tells how many seconds a handler may run at most; `watched` is None if nobody watches.
+
+        `definition_of` finds the workflow of a child.
+        """
         self._clock = clock
         self._entropy = entropy
         self.tracker = DataTracker(state.data)
-        self._validator = workflow.validator
-        self._raw = DataTracker({_INPUT: state.input})
+        self._recorded: _Recorded = self.tracker.values
         self._around = Surroundings(ref, state, None, clock, logger, telemetry.secrets, workflow)
-        self._fresh_input()
+        self._input = _Input(self._around, workflow.validator)
         self._budget = budget
         self._watched = watched
         self._telemetry = telemetry
-        self._started: str | None = None
+        self._definition_of = definition_of
+        self._started: set[str] = set()
+        self._ctx: Context | None = None
+        """Of the attempt under way."""
         if watched is not None:
             watched.around = self._around
 
-    def _fresh_input(self) -> None:
-        raw = self._raw.values[_INPUT]
-        self._seen: DataTracker | None = self._raw
-        if self._validator is None:
-            self._around.input = raw
-            return
-        self._around.input = self._validator.parse(raw)
-        try:
-            self._seen = DataTracker({_INPUT: self._around.input})
-        except Unserialisable:
-            # What a validating callable made of it cannot be compared, so nobody can tell whether it was changed.
-            self._seen = None
+    def apart(self, path: str) -> Attempts:
+        """For one attempt of the step at `path`, in a lane of a fork: with the data as that lane sees it, and copied.
 
-    def run(self, action: RunStep) -> StepSucceeded | StepFailed | StepSkipped | Decided:
+        It may be used by another thread. What it brings is for the records alone.
+        """
+        other = Attempts.__new__(Attempts)
+        other._around, other._input, other._started = self._around, self._input, self._started  # noqa: SLF001 -- its own
+        other._budget, other._clock, other._entropy = self._budget, self._clock, self._entropy  # noqa: SLF001 -- kind
+        other._definition_of = self._definition_of  # noqa: SLF001 -- the same
+        other._telemetry = self._telemetry  # noqa: SLF001 -- the same
+        state = self._around.state
+
+        def recorded() -> dict[str, object]:
+            other.tracker = DataTracker({key: copied(value) for key, value in seen_data(state, path).items()})
+            return other.tracker.values
+
+        other._recorded = recorded  # noqa: SLF001 -- one of its own kind
+        other._watched = None  # noqa: SLF001 -- the same
+        return other
+
+    def disown(self) -> None:
+        """The attempt under way, on another thread, does not count any more."""
+        if self._ctx is not None:
+            self._ctx.kill()
+
+    def announce(self, action: Call) -> None:
+        """Tell whoever watches which attempt is meant, and that its step begins, if it is the first one here."""
+        watched, step = self._watched, action.step
+        if watched is None:
+            return
+        watched.attempt, watched.undo = action.attempt, action.undo
+        if action.undo or isinstance(action, (Probe, Join)) or step.path in self._started:
+            return
+        self._started.add(step.path)
+        if step.path not in self._around.state.frames:  # a while decides many times
+            self._telemetry.step_started(watched, step)
+
+    def carry_out(self, action: Call) -> Event:
+        """Call what the action is about."""
+        if isinstance(action, RunStep):
+            return self.run(action)
+        if isinstance(action, EvaluateCondition):
+            return self.evaluate(action)
+        return self.probe(action) if isinstance(action, Probe) else self.join(action)
+
+    def run(self, action: RunStep) -> StepSucceeded | StepFailed | StepSkipped | Decided | ChildAsked:
         """One attempt of a step, of a decision or, with `undo`, of a compensation."""
         step, undo = action.step, action.undo
         ctx = self._context(step, action.attempt, undo=undo)
@@ -93,8 +142,6 @@ class Attempts:
         if undo:
             assert step.compensate is not None  # noqa: S101 -- the machine undoes only what can be undone
             handler = step.compensate.handler
-        elif self._watched is not None and self._started != step.path:
-            self._tell_start(step)
         monotonic = self._clock.monotonic
         begun = monotonic()
         try:
@@ -113,6 +160,8 @@ class Attempts:
             run_ms = int((monotonic() - begun) * 1_000_000) / 1000  # whole microseconds; round() takes thrice the time
             if step.bodies is not None:
                 return self._decided(step, action.attempt, run_ms, value, ctx)
+            if step.child is not None and not undo:
+                return self._asked(step, action.attempt, run_ms, value, ctx)
             output = output_text = directive = None
             if value is not None:
                 if isinstance(value, Directive):
@@ -124,7 +173,7 @@ class Attempts:
                     output, output_text = encoded.value, encoded.text
             delta = self.tracker.delta(ctx.data, step.name) if ctx.written else None
             if ctx.touched_input:
-                self._check_input(step)
+                self._input.check(step)
             if ctx.revealed is not None:
                 _check_secrets(step, ctx.revealed, output_text, delta, directive)
         except Exception as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
@@ -137,8 +186,6 @@ class Attempts:
         """A commit's condition, before its intent."""
         step = action.step
         ctx = self._context(step, action.attempt)
-        if self._started != step.path:
-            self._tell_start(step)
         begun = self._clock.monotonic()
         try:
             limit = self._limit(step.timeout)
@@ -151,14 +198,53 @@ class Attempts:
 
     def _decided(self, step: StepDefinition, attempt: int, run_ms: float, answer: object, ctx: Context) -> Decided:
         """A decision may look at everything and change nothing."""
-        from flux_core.choice import choice_of
+        from flux_core.choice import choice_of, items_of
 
-        choice = choice_of(step, answer)
+        items: Any = None
+        if step.kind == MAP:
+            encoded = encode(items_of(step, answer), f"map {step.name!r}: the items")
+            if ctx.revealed is not None:
+                ctx.revealed.check(step.name, "the items", encoded.text)
+            items = encoded.value
+        choice = choice_of(step, answer) if items is None else len(items)
         if ctx.written:
             self.tracker.restore()
         if ctx.touched_input:
-            self._check_input(step)
-        return Decided(step.path, attempt, run_ms, choice)
+            self._input.check(step)
+        return Decided(step.path, attempt, run_ms, choice, items)
+
+    def _asked(self, step: StepDefinition, attempt: int, run_ms: float, given: object, ctx: Context) -> ChildAsked:
+        """The input of a child may be made of everything; to say it changes nothing."""
+        assert step.child is not None  # noqa: S101 -- asked only of child steps
+        if isinstance(given, Directive):
+            message = (
+                f"child {step.name!r} says what to start with, and cannot wait or sleep: put a .wait or .sleep before"
+            )
+            raise NonRetryable(message)
+        raw, hash_ = checked_input(self._definition_of(step.child.workflow), given)
+        if ctx.revealed is not None:
+            ctx.revealed.check(step.name, "the child's input", encode(raw, "").text)
+        if ctx.written:
+            self.tracker.restore()
+        if ctx.touched_input:
+            self._input.check(step)
+        return ChildAsked(step.path, attempt, run_ms, raw, hash_)
+
+    def join(self, action: Join) -> Joined | StepFailed:
+        """Ask the merge functions what becomes of the keys that several branches or items have written."""
+        step, merge = action.step, action.step.merge
+        assert merge is not None  # noqa: S101 -- the machine asks only where there are functions
+        ctx = self._context(step, action.attempt)
+        begun = self._clock.monotonic()
+        merged: dict[str, object] = {}
+        try:
+            for key, values in action.written.items():
+                given = copied(values)
+                answer = merge(key, given) if callable(merge) else merge[key](given)
+                merged[key] = encode(answer, f"{step.kind} {step.name!r}, merge: ctx.data[{key!r}]").value
+        except Exception as error:  # noqa: BLE001 -- whatever a function raises is an outcome
+            return self._failure(action, self._since(begun), error, ctx, effect=False)
+        return Joined(step.path, action.attempt, self._since(begun), merged)
 
     def _holds(self, step: StepDefinition, ctx: Context, limit: float | None) -> bool:
         """Ask the step's condition. It may look at everything and change nothing."""
@@ -167,7 +253,7 @@ class Attempts:
         if ctx.written:
             self.tracker.restore()
         if ctx.touched_input:
-            self._check_input(step)
+            self._input.check(step)
         return holds
 
     def probe(self, action: Probe) -> Probed:
@@ -184,7 +270,7 @@ class Attempts:
                 ctx.ends = self._clock.monotonic() + limit
             answer = call_within(policy.probe, ctx, limit)
             if ctx.touched_input:
-                self._check_input(step)
+                self._input.check(step)
             if isinstance(answer, Done):
                 if answer.value is not None:
                     encoded = encode(answer.value, f"step {step.name!r}: the probe's answer")
@@ -225,14 +311,8 @@ class Attempts:
         self._around.logger.warn("a probe raised", workflow=ref.workflow, id=ref.id, step=step.path, error=raised)
 
     def _context(self, step: StepDefinition, attempt: int, *, undo: bool = False) -> Context:
-        if self._watched is not None:
-            self._watched.attempt, self._watched.undo = attempt, undo
-        return Context(self._around, step, attempt, self.tracker.values, undo)
-
-    def _tell_start(self, step: StepDefinition) -> None:
-        self._started = step.path
-        if self._watched is not None and step.path not in self._around.state.frames:  # a while decides many times
-            self._telemetry.step_started(self._watched, step)
+        ctx = self._ctx = Context(self._around, step, attempt, self._recorded, undo)
+        return ctx
 
     def _limit(self, timeout: float | None) -> float | None:
         """The effective time limit: the step's, but never past the invocation's deadline (PROTOCOL rule 15)."""
@@ -247,40 +327,28 @@ class Attempts:
     def _since(self, begun: float) -> float:
         return int((self._clock.monotonic() - begun) * 1_000_000) / 1000
 
-    def _check_input(self, step: StepDefinition) -> None:
-        try:
-            same = self._seen is None or self._seen.delta({_INPUT: self._around.input}, step.name) is None
-        except Unserialisable:
-            same = False
-        if not same:
-            message = (
-                f"step {step.name!r} changed ctx.input, which belongs to the caller; copy what you want to change, "
-                f"for example dict(ctx.input), or write to ctx.data"
-            )
-            raise InputMutated(message)
-
     def _take_back(self, ctx: Context) -> None:
         """Nothing that was done with `ctx` counts."""
         ctx.kill()
-        self.tracker.restore()
+        if type(self._recorded) is dict:
+            self.tracker.restore()
         if ctx.touched_input:
-            self._raw.restore()
-            self._around.state.input = self._raw.values[_INPUT]
-            self._fresh_input()
+            self._input.restore()
 
     def _failure(
         self,
-        action: RunStep | EvaluateCondition,
+        action: RunStep | EvaluateCondition | Join,
         run_ms: float,
         error: Exception,
         ctx: Context,
         *,
         effect: bool = True,
     ) -> StepFailed:
-        step, undo = action.step, getattr(action, "undo", False)
+        step, undo = action.step, action.undo
         self._take_back(ctx)
         unknown = effect and outcome_unknown(error)
-        retryable = not isinstance(error, (NonRetryable, DefinitionError, *step.give_up_on))
+        hopeless = CallerError if step.child is not None else DefinitionError
+        retryable = not isinstance(error, (NonRetryable, hopeless, *step.give_up_on))
         timeout = step.time_limit(undo=undo)
         cut = (
             isinstance(error, StepTimeout) and self._budget is not None and (timeout is None or run_ms < timeout * 1000)
@@ -297,6 +365,53 @@ class Attempts:
             cut=cut,
             undo=undo,
         )
+
+
+class _Input:
+    """The input that all attempts of an invocation share, and whether one of them has changed it."""
+
+    __slots__ = ("_around", "_lock", "_raw", "_seen", "_validator")
+
+    def __init__(self, around: Surroundings, validator: Validator | None) -> None:
+        self._around = around
+        self._validator = validator
+        self._raw = DataTracker({_INPUT: around.state.input})
+        self._lock = allocate_lock()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        raw = self._raw.values[_INPUT]
+        self._seen: DataTracker | None = self._raw
+        if self._validator is None:
+            self._around.input = raw
+            return
+        self._around.input = self._validator.parse(raw)
+        try:
+            self._seen = DataTracker({_INPUT: self._around.input})
+        except Unserialisable:
+            # What a validating callable made of it cannot be compared, so nobody can tell whether it was changed.
+            self._seen = None
+
+    def check(self, step: StepDefinition) -> None:
+        """`InputMutated` if the input is not what it was."""
+        with self._lock:
+            try:
+                same = self._seen is None or self._seen.delta({_INPUT: self._around.input}, step.name) is None
+            except Unserialisable:
+                same = False
+        if not same:
+            message = (
+                f"step {step.name!r} changed ctx.input, which belongs to the caller; copy what you want to change, "
+                f"for example dict(ctx.input), or write to ctx.data"
+            )
+            raise InputMutated(message)
+
+    def restore(self) -> None:
+        """The input as it was given."""
+        with self._lock:
+            self._raw.restore()
+            self._around.state.input = self._raw.values[_INPUT]
+            self._refresh()
 
 
 _INPUT = "input"

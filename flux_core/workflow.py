@@ -9,13 +9,15 @@ from flux_core.retry import RetryPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Final
 
     from flux_core.functions import Functions
     from flux_core.generics import Handler
     from flux_core.options import OnUnknown
     from flux_core.validation import Validator
+
+    Merge = Mapping[str, Callable[[list[Any]], object]] | Callable[[str, list[Any]], object]
 
 STEP: Final = "step"
 COMMIT: Final = "commit"
@@ -25,14 +27,18 @@ IF: Final = "if"
 SWITCH: Final = "switch"
 LOOP: Final = "loop"
 WHILE: Final = "while"
+PARALLEL: Final = "parallel"
+MAP: Final = "map"
+CHILD: Final = "child"
 THEN, ELSE, DEFAULT, BODY = "then", "else", "default", "body"
-"""Keys of `StepDefinition.bodies`, beside the names of cases. `body` is that of a loop, and in no path."""
-COMMITS: Final = "cC"
-UNDOABLE: Final = "SCWZ"
-"""Letters of `WorkflowDefinition.kinds`: `s` step, `c` commit, `w` wait, `z` sleep, upper case with a compensation; `i`
-if, `x` switch, `l` loop, `h` while."""
-DECIDING: Final = frozenset("ixlh")
-"""The letters of branches and loops."""
+"""Keys of `StepDefinition.bodies`, beside the names of cases and branches. `body` is that of a loop or map, and in no
+path."""
+COMMITS: Final = "cCkK"
+UNDOABLE: Final = "SCWZK"
+"""Letters of `WorkflowDefinition.kinds`: `s` step, `c` commit, `w` wait, `z` sleep, `k` child, upper case with a
+compensation; `i` if, `x` switch, `l` loop, `h` while, `p` parallel, `m` map."""
+DECIDING: Final = frozenset("ixlhpm")
+"""The letters of the kinds that have bodies."""
 UNDO: Final = "~undo"
 """The suffix of a compensation's path (PROTOCOL, Idempotency key)."""
 
@@ -92,33 +98,31 @@ class Body:
         return "".join(letter(node) for node in self.nodes)
 
 
+class ChildCall:
+    """Which workflow a child step starts, and what its end and the parent's mean for each other."""
+
+    __slots__ = ("on_cancel", "on_failure", "wait", "workflow")
+
+    def __init__(self, workflow: Any, *, wait: bool, on_failure: str, on_cancel: str) -> None:
+        self.workflow = workflow
+        """A builder, a definition, or the name of one that the engine knows."""
+        self.wait = wait
+        self.on_failure = on_failure
+        """`fail` or `continue`: what a child that did not complete means for the step."""
+        self.on_cancel = on_cancel
+        """`cancel` or `abandon`: what becomes of an open child when the parent is undone."""
+
+    @property
+    def name(self) -> str:
+        """The child's workflow."""
+        return self.workflow if isinstance(self.workflow, str) else str(self.workflow.name)
+
+
 class StepDefinition:
     """One node of a definition. `path` names it within the instance; at the top level it is the name itself.
 
     A branch or a loop is a node with `bodies`, whose handler tells what to do: its condition, selector or number.
     """
-
-    __slots__ = (
-        "aliases",
-        "bodies",
-        "commit",
-        "compensate",
-        "declared",
-        "function",
-        "give_up_on",
-        "handler",
-        "index",
-        "inline_backoff",
-        "kind",
-        "max_iterations",
-        "name",
-        "on_unknown",
-        "path",
-        "retries",
-        "retry",
-        "timeout",
-        "when",
-    )
 
     def __init__(
         self,
@@ -138,20 +142,22 @@ class StepDefinition:
         aliases: tuple[str, ...] = (),
         bodies: dict[str, Body] | None = None,
         max_iterations: int = 0,
-        path: str | None = None,
-        function: Handler | None = None,
+        max_concurrency: int = 0,
+        wait_all: bool = False,
+        merge: Merge | None = None,
+        child: ChildCall | None = None,
     ) -> None:
         self.name = name
-        self.path = self.declared = name if path is None else path
+        self.path = self.declared = name
         """`path` has iterations (`poll[17].fetch`) if the node was looked up so, `declared` never (`poll.fetch`)."""
         self.index = index
         """The place at the top level; of a nested node, that of the branch or loop it is in."""
         self.handler = handler
-        self.function = function or handler
+        self.function = handler
         """The handler as the workflow was given it. A test may play another in its place."""
         self.kind = kind
-        """`step`, `commit`, `wait`, `sleep`, `if`, `switch`, `loop` or `while`; with the name, what the fingerprint is
-        made of."""
+        """`step`, `commit`, `wait`, `sleep`, `child`, `if`, `switch`, `loop`, `while`, `parallel` or `map`; with the
+        name, what the fingerprint is made of."""
         self.commit = kind == COMMIT
         self.retries = retries
         self.timeout = timeout
@@ -166,6 +172,18 @@ class StepDefinition:
         self.bodies = bodies
         """What a branch or a loop may run, by case; None for all other nodes."""
         self.max_iterations = max_iterations
+        self.max_concurrency = max_concurrency
+        """So many branches or items may be in progress at a time; 0 without a limit."""
+        self.wait_all = wait_all
+        """A branch or item that fails lets the others go on to their end."""
+        self.merge = merge
+        """What becomes of a key of `ctx.data` that several branches or items have written."""
+        self.child = child
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a retry of an earlier step keeps its success: it has an effect of its own."""
+        return self.commit or self.child is not None
 
     def at(self, path: str) -> StepDefinition:
         """A copy for one iteration, whose `path` has its number."""
@@ -199,7 +217,7 @@ class StepDefinition:
 
     def entered(self, choice: str | int) -> Body | None:
         """The body that a decision enters: that of a case, or of a loop that goes on; None if there is none."""
-        if self.bodies is None or self.kind in LOOPS:
+        if self.bodies is None or self.kind in NUMBERED:
             return self.bodies[BODY] if self.bodies is not None and choice else None
         return self.bodies.get(str(choice))
 
@@ -214,30 +232,16 @@ class StepDefinition:
                 undo.on_unknown,
                 undo.retry or defaults.retry,
             )
-        return StepDefinition(
-            self.name,
-            self.handler,
-            kind=self.kind,
-            retries=defaults.retries if self.retries is None else self.retries,
-            timeout=defaults.timeout if self.timeout is None else self.timeout,
-            when=self.when,
-            compensate=undo,
-            on_unknown=self.on_unknown,
-            give_up_on=self.give_up_on,
-            retry=self.retry or defaults.retry,
-            index=index,
-            inline_backoff=defaults.inline_backoff,
-            aliases=self.aliases,
-            bodies=None
-            if self.bodies is None
-            else {
+        copy = self.filled(defaults.retries, defaults.timeout, defaults.retry)
+        copy.compensate = undo
+        copy.index = index
+        copy.inline_backoff = defaults.inline_backoff
+        if self.bodies is not None:
+            copy.bodies = {
                 key: Body(tuple(node.bound(defaults, index) for node in body.nodes))
                 for key, body in self.bodies.items()
-            },
-            max_iterations=self.max_iterations,
-            path=self.path,
-            function=self.function,
-        )
+            }
+        return copy
 
     def time_limit(self, *, undo: bool) -> float | None:
         """Seconds that an attempt of the step, or of its compensation, may take; None without a limit."""
@@ -258,13 +262,19 @@ class StepDefinition:
             told["bodies"] = {key: [node.describe() for node in body.nodes] for key, body in self.bodies.items()}
         if self.kind == WHILE:
             told["max_iterations"] = self.max_iterations
+        if self.child is not None:
+            told["workflow"], told["wait"] = self.child.name, self.child.wait
+            told["on_failure"], told["on_cancel"] = self.child.on_failure, self.child.on_cancel
+        if self.kind in CONCURRENT:
+            told["max_concurrency"] = self.max_concurrency or None
+            told["on_error"] = "wait_all" if self.wait_all else "fail_fast"
+            told["has_merge"] = self.merge is not None
         return told
 
 
 def _copy(step: StepDefinition) -> StepDefinition:
     copy = StepDefinition.__new__(StepDefinition)
-    for name in StepDefinition.__slots__:
-        setattr(copy, name, getattr(step, name))
+    copy.__dict__.update(step.__dict__)  # without slots, since every iteration makes a copy
     return copy
 
 
@@ -359,7 +369,7 @@ class WorkflowDefinition(Generic[Input, DataT]):
         if self.place(path) is None:
             hint = ""
             if path in self.by_path:
-                hint = "; a step in a loop is named with its iteration, counted from 0, as in poll[0].fetch"
+                hint = "; a step in a loop or map is named with its number, counted from 0, as in poll[0].fetch"
             message = f"workflow {self.name!r} has no step {path!r}; its steps are {', '.join(self.by_path)}{hint}"
             raise UnknownStep(message)
         return self.by_path[path]
@@ -379,7 +389,7 @@ class WorkflowDefinition(Generic[Input, DataT]):
             bodies = node.bodies
             if bodies is None:
                 return None
-            if node.kind in LOOPS:
+            if node.kind in NUMBERED:
                 digits = number[:-1]
                 if not (number.endswith("]") and digits.isdecimal() and len(digits) <= _MOST_DIGITS):
                     return None
@@ -433,8 +443,15 @@ def _fingerprint(steps: tuple[StepDefinition, ...]) -> str:
     return sha256(shape.encode()).hexdigest()[:16]
 
 
-_LETTERS: Final = {STEP: "s", COMMIT: "c", WAIT: "w", SLEEP: "z", IF: "i", SWITCH: "x", LOOP: "l", WHILE: "h"}
+_LETTERS: Final = {
+    STEP: "s", COMMIT: "c", WAIT: "w", SLEEP: "z", IF: "i", SWITCH: "x", LOOP: "l", WHILE: "h", PARALLEL: "p", MAP: "m",
+    CHILD: "k",
+}  # fmt: skip
 LOOPS: Final = frozenset({LOOP, WHILE})
+NUMBERED: Final = LOOPS | {MAP}
+"""The kinds whose bodies are told apart by a number: `poll[17]`."""
+CONCURRENT: Final = frozenset({PARALLEL, MAP})
+"""The kinds whose bodies run at the same time."""
 
 
 def letter(step: StepDefinition) -> str:

@@ -8,8 +8,8 @@ from flux_cli.exits import GOOD, SOME_FAILED
 from flux_cli.moments import ago, stamp, until
 from flux_cli.styles import printable
 from flux_core import state as s
-from flux_core.context import key_of
 from flux_core.machine import current, is_due, takeover_at, timer
+from flux_core.machine.identity import key_of
 from flux_core.workflow import UNDO
 
 if TYPE_CHECKING:

@@ -11,24 +11,25 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.errors import Refused
+from flux_core.machine.forks import MAP_LETTER
 from flux_core.machine.lanes import letter_of
 from flux_core.paths import declared, renamed
 from flux_core.records import Record
-from flux_core.workflow import BODY, COMMITS, LOOPS, UNDO, UNDOABLE, letter
+from flux_core.workflow import BODY, COMMITS, CONCURRENT, NUMBERED, UNDO, UNDOABLE, letter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from flux_core.state import WorkflowState
+    from flux_core.state import Frame, WorkflowState
     from flux_core.workflow import StepDefinition, WorkflowDefinition
 
 
 class Continuation:
     """What a definition can do with an instance. `problems` and `notes` are sentences for the person who deploys it."""
 
-    __slots__ = ("gone", "lanes", "notes", "passed", "problems", "renamed")
+    __slots__ = ("forks", "gone", "lanes", "notes", "passed", "problems", "renamed")
 
     def __init__(
         self, problems: Sequence[str], notes: Sequence[str], renamed: Mapping[str, str], passed: Sequence[str]
@@ -43,6 +44,8 @@ class Continuation:
         """New steps that stand before one that is done, or waits: they are skipped here, unless they were done once."""
         self.lanes: dict[str, list[Any]] = {}
         """What the bodies of open branches and loops become: path -> names and kinds."""
+        self.forks: dict[str, dict[str, list[Any]]] = {}
+        """What the lanes of open parallels and maps run: path -> bodies."""
         self.gone: list[str] = []
         """Nested steps that have run and are no more, by the paths that they would have now."""
 
@@ -80,6 +83,8 @@ def adopted(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Rec
         body["pass"] = found.passed
     if found.lanes:
         body["lanes"] = found.lanes
+    if found.forks:
+        body["forks"] = found.forks
     if found.gone:
         body["gone"] = found.gone
     # What it rested for may be gone, or have a new step before it: nobody owns it, so somebody has to look.
@@ -108,6 +113,7 @@ class _Comparison:
         """Nodes that have another name now, by their declared paths."""
         self._problems: list[str] = []
         self._notes: list[str] = []
+        self.forks: dict[str, dict[str, list[Any]]] = {}
         self._find_renamed(workflow.steps, "")
 
     def _places_taken(self, name: str, aliases: list[str]) -> list[str]:
@@ -140,7 +146,7 @@ class _Comparison:
                     self._was[alias] = node.declared
             for key, body in (node.bodies or {}).items():
                 inside = _joined(lane, before)
-                self._find_renamed(body.nodes, inside if node.kind in LOOPS else f"{inside}.{key}")
+                self._find_renamed(body.nodes, inside if node.kind in NUMBERED else f"{inside}.{key}")
 
     def _now(self, path: str) -> str | None:
         """What a step is called now; None if it is gone."""
@@ -172,6 +178,7 @@ class _Comparison:
             self._note(passed, gone)
         found = Continuation(self._problems, self._notes, self._was, passed)
         found.lanes = lanes
+        found.forks = self.forks
         found.gone = [renamed(path, self._was) for path in gone]
         return found
 
@@ -218,8 +225,10 @@ class _Comparison:
                 problem = f"the instance is inside {path!r}, but {now!r} is of another kind now: restore it"
                 self._problems.append(problem)
                 continue
+            if node.kind in CONCURRENT:
+                self._check_fork(path, frame, node)
             for lane_path in frame.open:
-                key = BODY if node.kind in LOOPS else lane_path.rpartition(".")[2]
+                key = BODY if node.kind in NUMBERED else lane_path.rpartition(".")[2]
                 body = node.bodies.get(key)
                 if body is None:
                     problem = f"the instance is inside {lane_path!r}, but {now!r} has no such branch any more: keep it"
@@ -227,6 +236,20 @@ class _Comparison:
                 else:
                     lanes[renamed(lane_path, self._was)] = [body.names, body.kinds]
         return lanes
+
+    def _check_fork(self, path: str, frame: Frame, node: StepDefinition) -> None:
+        """What those lanes of an open fork run that have not begun: the same branches, with their steps of now."""
+        fork, bodies = frame.fork, node.bodies or {}
+        if fork is None:
+            return
+        if list(bodies) != list(fork.bodies):
+            problem = (
+                f"the instance is inside {path!r}, whose branches are {', '.join(fork.bodies)}, and now are "
+                f"{', '.join(bodies)}: keep them until it has ended"
+            )
+            self._problems.append(problem)
+            return
+        self.forks[renamed(path, self._was)] = {key: [body.names, body.kinds] for key, body in bodies.items()}
 
     def _was_one(self, path: str, kinds: str) -> bool:
         sign = letter_of(self._state, path)
@@ -248,7 +271,7 @@ class _Comparison:
 
     def _is_commit(self, path: str, what: str) -> None:
         name = self._now(path)
-        if name is not None and not self._workflow.by_path[name].commit:
+        if name is not None and not self._workflow.by_path[name].keeps:
             self._problems.append(f"{what}, but {name!r} is declared as a step: declare it with .commit(...)")
 
     def _check_order(self, names: list[str], cursor: int, lane: str, new: list[str]) -> list[str]:
@@ -327,6 +350,10 @@ def _known(state: WorkflowState) -> dict[str, set[str]]:
     known = {"": set(state.names)}
     for path, lane in state.lanes.items():
         known.setdefault(declared(path), set()).update(lane.names)
+    for path, frame in state.frames.items():
+        for key, (names, _) in () if frame.fork is None else frame.fork.bodies.items():
+            inside = declared(path) if frame.kind == MAP_LETTER else f"{declared(path)}.{key}"
+            known.setdefault(inside, set()).update(names)
     for path in (*state.steps, *state.kept, *state.discarded):
         if "." in path:
             lane_path, _, name = declared(path).rpartition(".")

@@ -10,9 +10,10 @@ from flux_core import state as s
 from flux_core.actions import FINISH, HAND_OVER, PROCEED, BackOff, Decision, EvaluateCondition, Probe, RunStep
 from flux_core.directives import FAIL, Verify
 from flux_core.events import StepSucceeded, TimeRanOut
+from flux_core.machine.forks import holding, is_over
 from flux_core.records import Record
 from flux_core.state import ErrorInfo
-from flux_core.workflow import UNDO, WHILE, letter
+from flux_core.workflow import PARALLEL, UNDO, WHILE, letter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def succeeded(state: WorkflowState, event: StepSucceeded, now: int) -> Decision:
 
 def decided(workflow: WorkflowDefinition, state: WorkflowState, event: Decided, now: int) -> Decision:
     """The decision goes on record with what it enters, so that no resume makes it again, nor needs the definition."""
-    if state.undoing:
+    if is_over(state, event.path):
         return Decision(PROCEED)
     step, choice = workflow.by_path[event.path], event.choice
     frame = state.frames.get(event.path)
@@ -78,9 +79,16 @@ def decided(workflow: WorkflowDefinition, state: WorkflowState, event: Decided, 
     body: dict[str, Any] = {
         "p": event.path, "a": event.attempt, "ms": event.run_ms, "k": letter(step), "c": choice,
     }  # fmt: skip
-    entered = step.entered(choice)
-    if entered is not None:
+    if event.items is not None:
+        body["items"] = event.items
+    if step.kind == PARALLEL:
+        body["bodies"] = {branch: [inside.names, inside.kinds] for branch, inside in (step.bodies or {}).items()}
+    elif (entered := step.entered(choice if event.items is None else 1)) is not None:
         body["names"], body["kinds"] = entered.names, entered.kinds
+    if step.max_concurrency:
+        body["mc"] = step.max_concurrency
+    if step.wait_all:
+        body["all"] = 1
     return Decision(PROCEED, Record(r.DECIDE, state.epoch, now, body))
 
 
@@ -108,7 +116,7 @@ def failed(workflow: WorkflowDefinition, state: WorkflowState, event: StepFailed
             state, step, event.attempt, event.error, event.jitter, event.remaining, now, undo=undo,
             retryable=event.retryable,
         )  # fmt: skip
-    if event.retryable and event.attempt <= _retries(step, undo=undo) and not (state.undoing and not undo):
+    if event.retryable and event.attempt <= _retries(step, undo=undo) and (undo or not is_over(state, step.path)):
         return _try_again(state, step, event.attempt, event.error, event.jitter, event.remaining, now, undo=undo)
     return _give_up(workflow, state, step, event.attempt, event.error, event.run_ms, now, undo=undo)
 
@@ -149,7 +157,7 @@ def _give_up(
     body: dict[str, Any] = {"p": step.path, "a": attempt, "ms": run_ms, "e": error.to_tree()}
     if undo:
         return Decision(PROCEED, Record(r.COMP, state.epoch, now, body))
-    if not state.undoing and undoable(workflow, state):
+    if turns_back(workflow, state, step.path):
         body["rb"] = 1
     return Decision(PROCEED, Record(r.STEP, state.epoch, now, body))
 
@@ -171,7 +179,7 @@ def unknown(
     policy: OnUnknown = step.compensate.on_unknown if undo and step.compensate is not None else step.on_unknown
     if isinstance(policy, Verify) and not (undo and step.compensate is None):
         return Decision(Probe(step, attempt, error, undo=undo, retryable=retryable))
-    for_nothing = state.undoing and not undo and step.compensate is None
+    for_nothing = not undo and step.compensate is None and is_over(state, step.path)
     gone = undo and step.compensate is None
     if policy == "quarantine" or gone or for_nothing or not retryable or attempt > _retries(step, undo=undo):
         return _quarantine(state, step, error, now, undo=undo)
@@ -202,8 +210,8 @@ def probed(workflow: WorkflowDefinition, state: WorkflowState, event: Probed, no
             event.path, event.attempt, 0, event.output, event.output_text, event.delta, undo=undo
         )  # fmt: skip
         return succeeded(state, success, now)
-    again = event.retryable and event.attempt <= _retries(step, undo=undo) and not (state.undoing and not undo)
-    if again:
+    again = event.retryable and event.attempt <= _retries(step, undo=undo)
+    if again and (undo or not is_over(state, step.path)):
         return _try_again(state, step, event.attempt, event.error, event.jitter, event.remaining, now, undo=undo)
     return _give_up(workflow, state, step, event.attempt, event.error, 0, now, undo=undo)
 
@@ -211,8 +219,8 @@ def probed(workflow: WorkflowDefinition, state: WorkflowState, event: Probed, no
 def backed_off(workflow: WorkflowDefinition, state: WorkflowState, event: BackedOff, now: int) -> Decision:
     """The next attempt, unless a cancel came during the pause."""
     step, undo = workflow.by_path[event.path], event.undo
-    if state.undoing and not undo:
-        # A cancel came during the pause.
+    if not undo and is_over(state, step.path):
+        # A cancel, or the failure of another lane, came during the pause.
         if event.unresolved and step.compensate is None:
             return _quarantine(state, step, event.error, now, undo=undo)
         if not event.unresolved:
@@ -247,6 +255,11 @@ def _retry_wait(path: str, attempt: int, error: ErrorInfo, due: int, *, undo: bo
     if unresolved:
         body["u"] = 1
     return body
+
+
+def turns_back(workflow: WorkflowDefinition, state: WorkflowState, path: str) -> bool:
+    """Whether a failure at `path` begins to undo something: not if it is held back until other lanes have ended."""
+    return not state.undoing and holding(state, path) is None and undoable(workflow, state)
 
 
 def undoable(workflow: WorkflowDefinition, state: WorkflowState) -> bool:

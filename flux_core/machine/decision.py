@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
-from flux_core.actions import FINISH, HAND_OVER, PROCEED, Decision
+from flux_core.actions import FINISH, HAND_OVER, PROCEED, START_CHILD, TELL_PARENT, Await, Decision
 from flux_core.events import (
     Advanced,
     BackedOff,
     CancelRequested,
+    ChildAsked,
     ConditionHeld,
     Decided,
     DefinitionChanged,
     Event,
     InputRejected,
     Interrupted,
+    Joined,
     MailRead,
     PauseRequested,
     Probed,
@@ -30,10 +32,13 @@ from flux_core.events import (
     UnpauseRequested,
     WokenUp,
 )
+from flux_core.machine.abreast import abreast, again, joining
 from flux_core.machine.adoption import adopted
 from flux_core.machine.attempts import DIED, backed_off, begin, decided, failed, hand_over, probed, succeeded, unknown
+from flux_core.machine.children import asked, undone_first
 from flux_core.machine.evolution import unpaused
-from flux_core.machine.lanes import current
+from flux_core.machine.forks import is_over, to_join
+from flux_core.machine.lanes import innermost
 from flux_core.machine.rewind import resolution, retrial
 from flux_core.machine.waiting import expired, mail_read, suspend, waiting
 from flux_core.machine.waking import woken
@@ -42,9 +47,9 @@ from flux_core.workflow import UNDO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Never, NoReturn
+    from typing import Never, NoReturn
 
-    from flux_core.state import Kept, WorkflowState
+    from flux_core.state import WorkflowState
     from flux_core.workflow import WorkflowDefinition
 
 
@@ -54,7 +59,7 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
         case StepSucceeded():
             return succeeded(state, event, now)
         case Advanced():
-            return _advance(workflow, state, now)
+            return _advance(workflow, state, event, now)
         case StepFailed():
             return failed(workflow, state, event, now)
         case StepSkipped():
@@ -62,11 +67,18 @@ def decide(workflow: WorkflowDefinition, state: WorkflowState, event: Event, now
             return Decision(PROCEED, Record(r.SKIPPED, state.epoch, now, body))
         case Decided():
             return decided(workflow, state, event, now)
+        case ChildAsked():
+            return asked(workflow, state, event, now)
+        case Joined():
+            body = {"p": event.path, "a": event.attempt, "ms": event.run_ms, "set": event.set}
+            return Decision(PROCEED) if state.undoing else Decision(PROCEED, Record(r.JOIN, state.epoch, now, body))
         case ConditionHeld():
-            if state.undoing or state.paused:
+            if state.paused or is_over(state, event.path):
                 return Decision(PROCEED)
             return begin(state, workflow.by_path[event.path], event.attempt, now, held=True)
         case BackedOff():
+            if not event.undo and to_join(state, event.path) and not state.paused and not is_over(state, event.path):
+                return joining(workflow, state, event.path, event.attempt, now)
             return backed_off(workflow, state, event, now)
         case Probed():
             return probed(workflow, state, event, now)
@@ -114,38 +126,36 @@ def _never(event: Never) -> NoReturn:
     raise AssertionError(message)
 
 
-def _advance(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Decision:
+def _advance(workflow: WorkflowDefinition, state: WorkflowState, event: Advanced, now: int) -> Decision:
     if state.fingerprint != workflow.fingerprint:
         return Decision(PROCEED, adopted(workflow, state, now))
+    running = event.running
+    if state.starting is not None and event.begun != state.starting.seq:
+        return Decision(START_CHILD)
     if state.paused and state.cursor < len(workflow.steps):
-        # After the running step. An attempt that died is settled once the pause is over; mail and timers wait too.
+        # After the running steps. An attempt that died is settled once the pause is over; mail and timers wait too.
+        if running:
+            return Decision(Await())
         return Decision(HAND_OVER, Record(r.SUSP, state.epoch, now, {}, (s.PAUSED, None)))
-    if state.intents:
-        # The log ends with an attempt under way: whoever made it is gone, or is this invocation's own past.
-        key, intent = next(iter(state.intents.items()))
+    for key, intent in state.intents.items():
+        if key in running:
+            continue
+        # The log has an attempt under way: whoever made it is gone, or is this invocation's own past.
         step = workflow.by_path[key.removesuffix(UNDO)]
         error = intent.error or DIED
         return unknown(state, step, intent.attempt, error, 0.0, None, now, undo=intent.undo, again_at_once=True)
     if state.undoing:
-        for key in state.doubts:
-            if not key.endswith(UNDO):
-                # A cancel came while the next attempt of a commit was due: what became of the last one comes first.
-                step = workflow.by_path[key]
-                attempt = state.steps[key].attempt
-                return unknown(state, step, attempt, DIED, 0.0, None, now, undo=False, again_at_once=True)
-        return _undo_next(workflow, state, now)
-    steps = workflow.steps
-    if state.cursor >= len(steps):
-        return Decision(FINISH, Record(r.END, state.epoch, now, {"s": s.COMPLETED}, (s.COMPLETED, None)))
+        return Decision(Await()) if running else _turned_back(workflow, state, event, now)
+    if state.cursor >= len(workflow.steps):
+        return _end(state, s.COMPLETED, now)
     if state.expires is not None and state.expires <= now:
         return Decision(PROCEED, expired(workflow, state, now))
-    step = steps[state.cursor]
-    path = step.path
-    if state.frames:
-        path = current(state) or path
-        step = workflow.by_path[path]
+    path, fork = (workflow.steps[state.cursor].path, False) if not state.frames else innermost(state)
+    if fork:
+        return abreast(workflow, state, event, now)
+    assert path is not None  # noqa: S101 -- the cursor is not at the end
     if state.kept and path in state.kept:
-        return Decision(PROCEED, _again(state, path, state.kept[path], now))
+        return Decision(PROCEED, again(state, path, state.kept[path], now))
     if state.waits:
         return waiting(state, state.waits[path], path, now)
     attempt = 1
@@ -154,21 +164,20 @@ def _advance(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> De
         if due > now:
             return suspend(state, now, due, mail=False)
         attempt = state.steps[path].attempt + 1
-    return begin(state, step, attempt, now)
+    return begin(state, workflow.by_path[path], attempt, now)
 
 
-def _again(state: WorkflowState, path: str, kept: Kept, now: int) -> Record:
-    """What a retry keeps is applied again at its turn, without running anything (rule 17)."""
-    if kept.how == s.SKIPPED:
-        return Record(r.SKIPPED, state.epoch, now, {"p": path, "ms": 0, "h": 1})
-    body: dict[str, Any] = {"p": path, "a": kept.attempt, "ms": 0, "h": 1}
-    if kept.output is not None:
-        body["o"] = kept.output
-    if kept.set:
-        body["set"] = kept.set
-    if kept.unset:
-        body["del"] = kept.unset
-    return Record(r.STEP, state.epoch, now, body)
+def _turned_back(workflow: WorkflowDefinition, state: WorkflowState, event: Advanced, now: int) -> Decision:
+    first = undone_first(workflow, state, event) if state.children else None
+    if first is not None:
+        return first
+    for key in state.doubts:
+        if not key.endswith(UNDO):
+            # A cancel came while the next attempt of a commit was due: what became of the last one comes first.
+            step = workflow.by_path[key]
+            attempt = state.steps[key].attempt
+            return unknown(state, step, attempt, DIED, 0.0, None, now, undo=False, again_at_once=True)
+    return _undo_next(workflow, state, now)
 
 
 def _undo_next(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> Decision:
@@ -189,4 +198,11 @@ def _undo_next(workflow: WorkflowDefinition, state: WorkflowState, now: int) -> 
         seen = {step.status for step in state.steps.values()}
         undone = s.COMPENSATED in seen and s.COMPENSATION_FAILED not in seen
         status = s.ROLLED_BACK if undone else s.FAILED
-    return Decision(FINISH, Record(r.END, state.epoch, now, {"s": status}, (status, None)))
+    return _end(state, status, now)
+
+
+def _end(state: WorkflowState, status: str, now: int) -> Decision:
+    """The end; one that somebody waits for keeps an entry in the due index until it is told (rule 18)."""
+    if state.parent is None:
+        return Decision(FINISH, Record(r.END, state.epoch, now, {"s": status}, (status, None)))
+    return Decision(TELL_PARENT, Record(r.END, state.epoch, now, {"s": status}, (status, now)))

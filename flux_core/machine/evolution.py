@@ -8,9 +8,33 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
-from flux_core.machine.lanes import advance, arrived, broken_off, current, decided, letter_of, move_on, resumed
+from flux_core.machine import forks
+from flux_core.machine.identity import end_signal
+from flux_core.machine.lanes import (
+    advance,
+    arrived,
+    broken_off,
+    decided,
+    dropped,
+    join,
+    letter_of,
+    move_on,
+    next_steps,
+    resumed,
+)
 from flux_core.paths import owner_of, renamed
-from flux_core.state import ErrorInfo, Frame, Kept, Lane, Lease, OpenIntent, OpenWait, StepExecution, WorkflowState
+from flux_core.state import (
+    ErrorInfo,
+    Frame,
+    Kept,
+    Lane,
+    Lease,
+    OpenIntent,
+    OpenWait,
+    Starting,
+    StepExecution,
+    WorkflowState,
+)
 from flux_core.workflow import DECIDING, UNDO
 
 TYPE_CHECKING = False
@@ -36,6 +60,8 @@ def evolve(state: WorkflowState, record: Record) -> None:
     state.seq += 1
     state.updated_at = record.at
     _EVOLVE[type_](state, record, record.body)
+    if state.starting is not None and type_ in _AFTER_STARTING:
+        state.starting = None
     if type_ in _RELEASING:
         state.owned = False
     elif type_ not in _CONTROL:
@@ -54,7 +80,11 @@ def _start(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.created_at = record.at
     state.time_limit = body.get("to")
     _limit(state, record.at)
-    _own(state, record, body)
+    state.parent = body.get("pa")
+    if "l" in body:
+        _own(state, record, body)
+    else:
+        state.epoch = record.epoch
 
 
 def _limit(state: WorkflowState, at: int) -> None:
@@ -73,6 +103,7 @@ def _claim(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
 def _own(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.epoch = record.epoch
     state.owned = True
+    state.rests = False
     state.lease = Lease(body["l"], body.get("dl"))
     state.status = s.ROLLING_BACK if state.undoing else s.RUNNING
 
@@ -91,12 +122,10 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     run_ms = step.run_ms = body["ms"]
     at = record.at
     step.started_ms = at - int(run_ms)
-    changed = body.get("set")
-    if changed is not None:
-        state.data.update(changed)
-    if "del" in body:
-        for key in body["del"]:
-            state.data.pop(key, None)
+    if step.nested:
+        forks.enter(state, path)
+    if "set" in body or "del" in body:
+        forks.write(state, path, body)
     _close(state, path)
     state.deaths = 0
     if "e" in body:
@@ -154,10 +183,14 @@ def _skip(state: WorkflowState, step: StepExecution, at: int) -> None:
 
 
 _RELEASING, _CONTROL = r.RELEASING, r.CONTROL
+_AFTER_STARTING = frozenset(
+    {r.STEP, r.SKIPPED, r.DECIDE, r.JOIN, r.INTENT, r.COMP, r.RETRY_WAIT, r.RECV, r.TIMEOUT, r.SUSP, r.END}
+)
+"""The owner writes these only once the child that was asked for is there."""
 
 
 def _decide(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
-    step = _of(state, body["p"])
+    step = _next(state, body["p"])
     step.attempt = body["a"]
     step.run_ms = body["ms"]
     if step.path not in state.frames:
@@ -167,13 +200,25 @@ def _decide(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     decided(state, step, body, record.at)
 
 
+def _join(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    step = state.steps[body["p"]]
+    step.attempt = body["a"]
+    step.run_ms = body["ms"]
+    state.deaths = 0
+    _close(state, step.path)
+    join(state, step, state.frames[step.path], record.at, body)
+
+
 def _fail(state: WorkflowState, step: StepExecution, record: Record, body: dict[str, Any]) -> None:
     error = ErrorInfo.of(body["e"])
     step.status = s.FAILED
     step.error = error.message
     step.ended_ms = record.at
     step.waiting_for = ()
-    if not state.undoing:
+    held = forks.holding(state, step.path) if step.nested else None
+    if held is not None and not state.undoing:
+        dropped(state, *held, error, record.at)
+    elif not state.undoing:
         state.failure = error
         _turn_back(state, record.at, error.message)
         if "rb" in body:
@@ -189,16 +234,14 @@ def _turn_back(state: WorkflowState, at: int, error: str) -> None:
     for path, kept in state.kept.items():
         step = _of(state, path)
         step.status, step.output, step.attempt = kept.how, kept.output, kept.attempt
-        state.data.update(kept.set)
-        for key in kept.unset:
-            state.data.pop(key, None)
+        forks.write(state, path, {"set": kept.set, "del": kept.unset})
         if kept.how == s.COMPLETED and letter_of(state, path) not in DECIDING:
             state.completed[path] = None
     state.kept.clear()
 
 
 def _skipped(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
-    step = _of(state, body["p"])
+    step = _next(state, body["p"])
     step.run_ms = body["ms"]
     state.deaths = 0
     state.kept.pop(step.path, None)
@@ -213,6 +256,14 @@ def _of(state: WorkflowState, path: str) -> StepExecution:
     return step
 
 
+def _next(state: WorkflowState, path: str) -> StepExecution:
+    """The step that a forward record is about: with it, its lane may begin."""
+    step = _of(state, path)
+    if step.nested:
+        forks.enter(state, path)
+    return step
+
+
 def _intent(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     path = body["p"]
     undo = "undo" in body
@@ -221,7 +272,7 @@ def _intent(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.retry_at.pop(key, None)
     if "u" in body:
         state.doubts[key] = None
-    step = _of(state, path)
+    step = _of(state, path) if undo else _next(state, path)
     if undo:
         step.status = s.COMPENSATING
         step.undo_attempt = body["a"]
@@ -234,9 +285,7 @@ def _intent(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
 def _comp(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     path = body["p"]
     step = state.steps[path]
-    state.data.update(body.get("set", ()))
-    for key in body.get("del", ()):
-        state.data.pop(key, None)
+    forks.write(state, path, body)
     _close(state, path + UNDO)
     _passed(state, path)
     state.deaths = 0
@@ -269,7 +318,7 @@ def _retry_wait(state: WorkflowState, record: Record, body: dict[str, Any]) -> N
     if "u" in body:
         state.doubts[key] = None
     state.deaths = 0
-    step = _of(state, path)
+    step = _of(state, path) if undo else _next(state, path)
     step.error = ErrorInfo.of(body["e"]).message
     if undo:
         step.status = s.COMPENSATING
@@ -280,10 +329,33 @@ def _retry_wait(state: WorkflowState, record: Record, body: dict[str, Any]) -> N
 
 
 def _recv(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    path = body["p"]
     state.consumed[body["m"]] = None
-    del state.waits[body["p"]]
+    del state.waits[path]
+    state.children.pop(path, None)
     state.deaths = 0
-    _complete(state, state.steps[body["p"]], record.at, body.get("o"))
+    if "e" in body:
+        _fail(state, state.steps[path], record, body)
+    else:
+        _complete(state, state.steps[path], record.at, body.get("o"))
+
+
+def _child(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
+    path, child = body["p"], body["id"]
+    step = _next(state, path)
+    step.attempt, step.run_ms = body["a"], body["ms"]
+    step.started_ms = record.at - int(body["ms"])
+    step.child = f"{body['wf']}/{child}"
+    state.deaths = 0
+    _close(state, path)
+    waits = "wait" in body
+    state.starting = Starting(state.seq, path, body["wf"], child, body["ih"], waits, body["in"])
+    if waits:
+        step.status = s.SUSPENDED
+        state.children[path] = None
+        state.waits[path] = OpenWait((end_signal(child),), None, None)
+    else:
+        _complete(state, step, record.at, child)
 
 
 def _timeout(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -310,6 +382,7 @@ def _timeout(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
 
 def _susp(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.status = s.PAUSED if state.paused else s.ROLLING_BACK if state.undoing else s.SUSPENDED
+    state.rests = True
 
 
 def _yield(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -333,6 +406,7 @@ def _end(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         if waiting.status == s.SUSPENDED:
             waiting.status = s.PENDING
     state.waits.clear()
+    state.children.clear()
 
 
 def _stuck(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -367,7 +441,7 @@ def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     for path, step in list(state.steps.items()):
         if is_gone(path) and step.status not in s.SETTLED:
             del state.steps[path]
-    mentioned: tuple[dict[str, Any], ...] = (state.completed, state.waits, state.retry_at, state.kept)
+    mentioned: tuple[dict[str, Any], ...] = (state.completed, state.waits, state.retry_at, state.kept, state.children)
     for paths in mentioned:
         for path in [path for path in paths if is_gone(path.removesuffix(UNDO))]:
             del paths[path]
@@ -378,6 +452,10 @@ def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     for path in passed:
         if "." in path:
             _pass(state, path, record.at)
+    for path, bodies in body.get("forks", {}).items():
+        fork = state.frames[path].fork
+        if fork is not None:
+            fork.bodies = bodies
     lanes = body.get("lanes", {})
     for path, (names, kinds) in lanes.items():
         lane = state.lanes[path]
@@ -416,7 +494,10 @@ def _pass(state: WorkflowState, path: str, at: int) -> None:
         step.status, step.ended_ms = s.SKIPPED, at
 
 
-_BY_PATH = ("steps", "completed", "waits", "retry_at", "intents", "doubts", "kept", "discarded", "frames", "lanes")
+_BY_PATH = (
+    "steps", "completed", "waits", "retry_at", "intents", "doubts", "kept", "discarded", "frames", "lanes", "items",
+    "children",
+)  # fmt: skip
 
 
 def _rename(state: WorkflowState, was: dict[str, str]) -> None:
@@ -437,8 +518,13 @@ def _rename(state: WorkflowState, was: dict[str, str]) -> None:
     for path, lane in state.lanes.items():
         lane.owner = owner_of(path)
     for frame in state.frames.values():
-        frame.open = [now(path) for path in frame.open]
+        frame.open = {now(path): None for path in frame.open}
         frame.last = None if frame.last is None else now(frame.last)
+        if frame.fork is not None:
+            frame.fork.failed = {now(path): error for path, error in frame.fork.failed.items()}
+            frame.fork.writes = {now(path): writes for path, writes in frame.fork.writes.items()}
+    if state.starting is not None:
+        state.starting.path = now(state.starting.path)
     origins = {now(path): origin for path, origin in state.origins.items()}
     for old, new in was.items():
         origins.setdefault(new, old)
@@ -453,6 +539,7 @@ def _rename(state: WorkflowState, was: dict[str, str]) -> None:
 def _cancelreq(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     if state.undoing:
         return
+    state.rests = False
     state.cancel = [body.get("why")]
     _turn_back(state, record.at, "the workflow was cancelled")
     state.status = s.ROLLING_BACK
@@ -480,9 +567,9 @@ def unpaused(state: WorkflowState) -> str:
 
 
 def resting(state: WorkflowState) -> bool:
-    """Whether the step that is next waits, or is in a durable back-off."""
-    at = current(state)
-    return at in state.waits or at in state.retry_at
+    """Whether all that is next waits, or is in a durable back-off."""
+    steps = next_steps(state)
+    return bool(steps) and all(path in state.waits or path in state.retry_at for path in steps)
 
 
 def _retry(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
@@ -494,6 +581,7 @@ def _reopen(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     kept = {path: Kept(*fields) for path, fields in body["kept"].items()}
     for path in body["reset"]:
         step = state.steps.pop(path, None)
+        state.items.pop(path, None)
         if step is None or step.status == s.COMPLETED:
             state.completed.pop(path, None)  # else a commit whose effect stands, although it waits
         pending = state.kept.get(path)  # kept by an earlier retry, and its turn had not come yet
@@ -503,8 +591,13 @@ def _reopen(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     state.generation += 1
     state.kept = kept
     state.data = dict(body["data"])
-    state.waits.clear()
-    state.retry_at.clear()
+    reset = set(body["reset"])
+    if state.starting is not None and state.starting.path in reset:
+        state.starting = None
+    state.rests = False
+    for open_ in (state.waits, state.retry_at, state.children):  # other lanes of a fork go on waiting
+        for path in [path for path in open_ if path in reset or path not in state.steps]:
+            del open_[path]
     state.intents.clear()
     state.doubts.clear()
     state.undoing = state.paused = False
@@ -530,6 +623,8 @@ def _resolve(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
     undo = "undo" in body
     _close(state, path + UNDO if undo else path)
     state.waits.pop(path, None)
+    state.children.pop(path, None)
+    state.rests = False
     if undo:
         _passed(state, path)
         step.error = None
@@ -561,6 +656,8 @@ _EVOLVE: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], None]] = {
     r.STEP: _step,
     r.SKIPPED: _skipped,
     r.DECIDE: _decide,
+    r.JOIN: _join,
+    r.CHILD: _child,
     r.INTENT: _intent,
     r.COMP: _comp,
     r.RETRY_WAIT: _retry_wait,

@@ -1,36 +1,72 @@
-"""Branches and loops that an instance is in: what comes next there, and what follows when a step in one has ended.
+"""Branches, loops and forks that an instance is in, and what follows when a step in one has ended.
 
-Pure like all of the machine, and without the definition: a `decide` record brings the names of the body it enters. A
-*frame* is a branch or loop that was entered and has not ended, a *lane* an open body of one.
+Pure like all of the machine, and without the definition: a `decide` record brings the names of the bodies it enters. A
+*frame* is a branch, loop, parallel or map that was entered and has not ended, a *lane* an open body of one.
 """
 
 from __future__ import annotations
 
 from flux_core import state as s
-from flux_core.paths import lane_of
-from flux_core.state import DONE, Frame, Lane, StepExecution
-from flux_core.workflow import COMMITS, UNDO, UNDOABLE
+from flux_core.machine import forks
+from flux_core.paths import lane_of, owner_of
+from flux_core.state import DONE, Fork, Frame, Lane, StepExecution
+from flux_core.workflow import BODY, COMMITS, UNDO, UNDOABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from flux_core.state import WorkflowState
+    from flux_core.state import ErrorInfo, WorkflowState
 
-_LOOP, _WHILE = "l", "h"
+_LOOP, _WHILE, _PARALLEL, _MAP = "l", "h", "p", forks.MAP_LETTER
 
 
 def current(state: WorkflowState) -> str | None:
-    """The path of the next step to run, or decision to make; None at the end of the workflow."""
+    """The path of the next step to run, or decision to make; None at the end of the workflow.
+
+    In a fork the first of them: `forks.upcoming` lists all.
+    """
+    path, fork = innermost(state)
+    return next(forks.upcoming(state)) if fork else path
+
+
+def innermost(state: WorkflowState) -> tuple[str | None, bool]:
+    """What comes next outside of forks; or the first fork on the way there, and True."""
     if state.cursor >= len(state.names):
-        return None
+        return None, False
     path = state.names[state.cursor]
     frames = state.frames
-    while (frame := frames.get(path)) is not None and frame.open:
-        lane_path = frame.open[0]
+    while (frame := frames.get(path)) is not None:
+        if frame.fork is not None:
+            return path, True
+        if not frame.open:
+            break
+        lane_path = next(iter(frame.open))
         lane = state.lanes[lane_path]
         path = f"{lane_path}.{lane.names[lane.cursor]}"
-    return path
+    return path, False
+
+
+def next_steps(state: WorkflowState) -> list[str]:
+    """All that comes next: one path, or none, outside of forks."""
+    path, fork = innermost(state)
+    return list(forks.upcoming(state)) if fork else [] if path is None else [path]
+
+
+def is_next(state: WorkflowState, path: str) -> bool:
+    """Whether a step comes next in its lane, which may be one of a fork that has not begun."""
+    lane_path = lane_of(path)
+    if not lane_path:
+        return state.cursor < len(state.names) and state.names[state.cursor] == path
+    name = path[len(lane_path) + 1 :]
+    lane = state.lanes.get(lane_path)
+    if lane is not None:
+        return lane.names[lane.cursor] == name
+    owner = owner_of(lane_path)
+    frame = state.frames.get(owner)
+    if frame is None or frame.fork is None or forks.has_begun(owner, frame, lane_path):
+        return False
+    return bool(forks.body_at(owner, frame, lane_path)[0][0] == name)
 
 
 def is_inside(path: str, composite: str) -> bool:
@@ -56,6 +92,16 @@ def decided(state: WorkflowState, step: StepExecution, body: dict[str, Any], at:
     frame = state.frames.get(path)
     step.decision = choice
     step.error = None
+    if kind == _MAP:
+        state.items[path] = body["items"]
+    if kind in _FORKING:
+        step.status = s.RUNNING
+        bodies = body.get("bodies") or {BODY: [body["names"], body["kinds"]]}
+        frame = state.frames[path] = Frame(kind, choice)
+        frame.fork = Fork(bodies, choice, body.get("mc", 0), "all" in body)
+        if not choice:
+            join(state, step, frame, at)
+        return
     if "names" not in body:
         arrived(state, step, at, None if frame is None else _output(state, frame))
         return
@@ -69,12 +115,19 @@ def decided(state: WorkflowState, step: StepExecution, body: dict[str, Any], at:
     _open(state, path, frame, body["names"], body["kinds"])
 
 
+_FORKING = frozenset({_PARALLEL, _MAP})
+
+
 def said(body: dict[str, Any]) -> str:
     """A `decide` record in words, for whoever shows a log: `check: then`, `poll: goes on`, `each: 3 times`."""
     kind, choice = body["k"], body["c"]
     if kind == _WHILE:
         return f"{body['p']}: {'goes on' if choice else 'ends'}"
-    return f"{body['p']}: {choice} times" if kind == _LOOP else f"{body['p']}: {choice}"
+    unit = _UNITS.get(kind)
+    return f"{body['p']}: {choice} {unit}" if unit else f"{body['p']}: {choice}"
+
+
+_UNITS = {_LOOP: "times", _PARALLEL: "branches", _MAP: "items"}
 
 
 def arrived(state: WorkflowState, step: StepExecution, at: int, output: object, how: str = s.COMPLETED) -> None:
@@ -125,9 +178,14 @@ def _ended(state: WorkflowState, lane_path: str, lane: Lane, at: int) -> None:
     """All steps of a lane have ended: the next iteration begins, is to be decided, or the whole has ended."""
     owner = lane.owner
     frame = state.frames[owner]
-    frame.open.remove(lane_path)
-    frame.last = f"{lane_path}.{lane.names[-1]}"
+    del frame.open[lane_path]
     del state.lanes[lane_path]
+    if frame.fork is not None:
+        frame.fork.left -= 1
+        if not frame.fork.left:
+            join(state, state.steps[owner], frame, at)
+        return
+    frame.last = f"{lane_path}.{lane.names[-1]}"
     if frame.kind == _WHILE:
         return
     if frame.kind == _LOOP and frame.number + 1 < int(frame.choice):
@@ -137,9 +195,29 @@ def _ended(state: WorkflowState, lane_path: str, lane: Lane, at: int) -> None:
     arrived(state, state.steps[owner], at, _output(state, frame))
 
 
+def join(
+    state: WorkflowState, step: StepExecution, frame: Frame, at: int, merged: dict[str, Any] | None = None
+) -> None:
+    """All lanes of a fork have ended: what they have written comes together, unless they contradict each other.
+
+    `merged` is what was made of the contradictions. Without it the fork stays, and is what comes next.
+    """
+    fork, path = frame.fork, step.path
+    assert fork is not None  # noqa: S101 -- called for forks
+    if fork.failed or (merged is None and forks.conflicts(path, frame)):
+        return
+    written, told = forks.gathered(path, frame), forks.output(state, path, frame)
+    del state.frames[path]
+    state.joins += 1
+    forks.write(state, path, written)
+    if merged is not None:
+        forks.write(state, path, merged)
+    arrived(state, step, at, told)
+
+
 def _open(state: WorkflowState, owner: str, frame: Frame, names: list[str], kinds: str) -> None:
     lane_path = f"{owner}[{frame.number}]" if frame.kind in {_LOOP, _WHILE} else f"{owner}.{frame.choice}"
-    frame.open.append(lane_path)
+    frame.open[lane_path] = None
     state.lanes[lane_path] = Lane(owner, names, kinds)
 
 
@@ -166,6 +244,20 @@ def close(state: WorkflowState, path: str) -> None:
         if step.status in _UNENDED and is_inside(step.path, path):
             step.status = s.SKIPPED
             step.waiting_for = ()
+
+
+def dropped(state: WorkflowState, lane_path: str, frame: Frame, error: ErrorInfo, at: int) -> None:
+    """A lane of a fork that waits for all has failed: nothing in it goes on."""
+    assert frame.fork is not None  # noqa: S101 -- only forks hold a failure back
+    frame.fork.failed[lane_path] = error.to_tree()
+    frame.fork.left -= 1
+    for path in [path for path in state.retry_at if path.startswith(f"{lane_path}.")]:
+        del state.retry_at[path]
+    for path in [path for path in state.waits if path.startswith(f"{lane_path}.")]:
+        if path not in state.children:  # whose end is still awaited, when all is undone
+            del state.waits[path]
+        step = state.steps[path]
+        step.status, step.error, step.ended_ms, step.waiting_for = s.FAILED, error.message, at, ()
 
 
 _UNENDED = frozenset({s.PENDING, s.RUNNING, s.SUSPENDED, s.FAILED})

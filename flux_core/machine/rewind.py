@@ -9,10 +9,11 @@ from flux_core import records as r
 from flux_core import state as s
 from flux_core.errors import Refused
 from flux_core.machine.evolution import evolve, going_on
-from flux_core.machine.lanes import current, is_inside
+from flux_core.machine.forks import fork_lanes, has_begun
+from flux_core.machine.lanes import current, is_inside, is_next, next_steps
 from flux_core.paths import around, lane_of, owner_of, renamed
-from flux_core.state import Frame, Lane, WorkflowState
-from flux_core.workflow import BODY, LOOPS, UNDO, WHILE, letter
+from flux_core.state import Frame, Lane, WorkflowState, Writes
+from flux_core.workflow import BODY, CONCURRENT, MAP, NUMBERED, UNDO, WHILE, letter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from flux_core.events import RetryRequested, StepResolved
     from flux_core.records import Record
-    from flux_core.workflow import WorkflowDefinition
+    from flux_core.workflow import Body, StepDefinition, WorkflowDefinition
 
 
 def retrial(workflow: WorkflowDefinition, state: WorkflowState, event: RetryRequested) -> dict[str, Any]:
@@ -95,7 +96,8 @@ def failed_step(state: WorkflowState) -> str:
     for name in state.names:
         step = state.steps.get(name)
         if name in state.frames:
-            return current(state) or name
+            inside = failed is not None and is_inside(failed, name) and failed in state.steps
+            return failed if failed is not None and inside else current(state) or name
         if name == failed or step is None or step.status not in s.SETTLED:
             return name
     return state.names[-1]
@@ -121,8 +123,8 @@ def _settled(state: WorkflowState, path: str, verb: str) -> None:
 def _reopening(
     state: WorkflowState, path: str, log: Sequence[Record], workflow: WorkflowDefinition, verb: str, forced: str | None
 ) -> dict[str, Any]:
-    start = _start(state, path, workflow, verb)
-    for before in start.before:
+    starts = _starts(state, path, workflow, verb)
+    for before in starts[0].before:
         step = state.steps.get(before)
         if step is None or step.status not in s.DONE:
             status = s.PENDING if step is None else step.status
@@ -131,13 +133,14 @@ def _reopening(
                 f"before it is {status}; retry {before!r}, or complete or skip it first"
             )
             raise Refused(message)
-    reset = _from(state, start, workflow)
-    data, last, done = _history(state, log, start, workflow)
+    reset = _from(state, starts, workflow)
+    history = _History(state, log, starts, workflow)
+    data, last, done = history.data, history.last, history.done
     # What is gone from the definition and was done later starts over too: it is no longer done if it comes back.
     gone = [path for path in state.steps if "." not in path and path not in state.names and path not in done]
     kept: dict[str, list[Any]] = {}
     for name in reset:
-        if name == forced or workflow.place(name) is None or not workflow.by_path[name].commit:
+        if name == forced or workflow.place(name) is None or not workflow.by_path[name].keeps:
             continue
         pending = state.kept.get(name)
         if pending is not None:  # kept by an earlier retry, and its turn has not come yet
@@ -146,23 +149,46 @@ def _reopening(
             continue
         step = state.steps.get(name)
         if step is not None and step.status == s.COMPLETED:
-            body = last[name]
-            kept[name] = [s.COMPLETED, step.output, body.get("set", {}), body.get("del", []), step.attempt]
+            made = last.get(name, {})  # a wait or a child brings no data
+            kept[name] = [s.COMPLETED, step.output, made.get("set", {}), made.get("del", []), step.attempt]
     for name, pending in state.kept.items():  # in a branch that is not taken now, and may be another time
         if name not in reset:
             kept[name] = pending.to_tree()
-    body = {"reset": reset + gone, "data": data, "kept": kept}
-    if start.frames:
-        body |= {"frames": start.frames, "lanes": start.lanes}
+    body: dict[str, Any] = {"reset": reset + gone, "data": data, "kept": kept}
+    frames, lanes = _opened_again(state, starts, set(reset), history)
+    if frames:
+        outer_first = sorted(frames, key=lambda at: workflow.place(at) or ())
+        body["frames"] = {path: frames[path].to_tree() for path in outer_first}
+        body["lanes"] = {path: lane.to_tree() for path, lane in lanes.items()}
     return body
 
 
+class _Link:
+    """One of the branches, loops and forks around a place where a retry starts over."""
+
+    __slots__ = ("body", "choice", "cursor", "lane", "node", "number", "owner")
+
+    def __init__(
+        self, node: StepDefinition, owner: str, lane: str, body: Body, cursor: int, choice: Any, number: int
+    ) -> None:
+        self.node = node
+        self.owner = owner
+        self.lane = lane
+        self.body = body
+        self.cursor = cursor
+        self.choice = choice
+        self.number = number
+
+
 class _Start:
-    """Where a retry starts over, and the branches and loops that are open then."""
+    """Where a retry starts over, and the branches, loops and forks that are open then."""
 
-    __slots__ = ("before", "frames", "lanes", "path", "place", "turn")
+    __slots__ = ("apart", "before", "chain", "names", "path", "place", "turn", "written")
 
-    def __init__(self, path: str, place: tuple[int, ...], turn: _Start | None = None) -> None:
+    def __init__(
+        self, path: str, place: tuple[int, ...], workflow: WorkflowDefinition, turn: _Start | None = None
+    ) -> None:
+        node = workflow.by_path[path]
         self.path = path
         self.place = place
         """With the number of the decision, if it is one of a while but the first."""
@@ -170,54 +196,152 @@ class _Start:
         """Whose data it starts with: another one's if it came into the definition since."""
         self.before: list[str] = []
         """The steps before it that have to be done."""
-        self.frames: dict[str, list[Any]] = {}
-        self.lanes: dict[str, list[Any]] = {}
+        self.chain: list[_Link] = []
+        """What is around it, the outermost first."""
+        self.apart = frozenset(
+            len(workflow.place(owner) or ()) for owner in around(path) if workflow.by_path[owner].kind in CONCURRENT
+        )
+        """The places within `place` that tell one lane of a fork from another: these follow each other in no order."""
+        self.names = node.bodies[BODY].names if node.kind == WHILE and node.bodies is not None else []
+        """Of a while the steps of its body."""
+        self.written: list[list[Any] | None] = []
+        """What had been written in the lanes of forks around it when its turn came, the outermost first."""
+
+    @property
+    def number(self) -> int | None:
+        """Of a while that decides again: the iteration before the decision."""
+        return None if len(self.place) % 2 else self.place[-1] - 1
+
+    def precedes(self, place: tuple[int, ...]) -> bool:
+        """Whether what is at `place` starts over with it: it is the same, is inside of it, or follows it."""
+        for index, (one, other) in enumerate(zip(self.place, place, strict=False)):
+            if one != other:
+                return other > one and index not in self.apart
+        return len(place) >= len(self.place)
+
+    def is_beside(self, place: tuple[int, ...]) -> bool:
+        """Whether what is at `place` is in another lane of a fork around it."""
+        for index, (one, other) in enumerate(zip(self.place, place, strict=False)):
+            if one != other:
+                return index in self.apart
+        return False
 
 
-def _start(state: WorkflowState, path: str, workflow: WorkflowDefinition, verb: str) -> _Start:
-    start = _Start(path, _place(state, path, workflow))
+def _starts(state: WorkflowState, path: str, workflow: WorkflowDefinition, verb: str) -> list[_Start]:
+    """Where a retry of `path` starts over: there, and in other lanes of forks around it that failed or were undone."""
+    start = _Start(path, _place(state, path, workflow), workflow)
     # Effects that were undone have to be made again: start at the earliest of them.
     for step in state.steps.values():
         if step.status == s.COMPENSATED:
             place = workflow.place(step.path)
-            if place is not None and place < start.place:
-                start = _Start(step.path, place)
-    if not (start.path in state.steps or start.path == current(state)):
+            if place is not None and place < start.place and not start.is_beside(place):
+                start = _Start(step.path, place, workflow)
+    if not (start.path in state.steps or start.path in next_steps(state)):
         lane_path = lane_of(start.path)
         if lane_path:
             raise _not_reached(state, path, owner_of(lane_path), verb)
-    return _opened(state, path, start, workflow, verb)
+    starts = [_opened(state, path, start, workflow, verb)]
+    if not any(link.node.kind in CONCURRENT for link in starts[0].chain):
+        return starts
+    beside = {path: workflow.place(path) or () for path in state.steps if _is_unsettled(state, path)}
+    for other in sorted(beside, key=beside.__getitem__):
+        place = beside[other]
+        if place and any(begun.is_beside(place) for begun in starts) and not any(b.precedes(place) for b in starts):
+            starts.append(_opened(state, path, _Start(other, _place(state, other, workflow), workflow), workflow, verb))
+    return starts
+
+
+def _is_unsettled(state: WorkflowState, path: str) -> bool:
+    """Whether a step in another lane has to be run again: it has failed, was undone, or waited in vain."""
+    if "." not in path or path in state.frames or path in state.waits or path in state.retry_at:
+        return False
+    return state.steps[path].status not in s.DONE
 
 
 def _opened(state: WorkflowState, path: str, start: _Start, workflow: WorkflowDefinition, verb: str) -> _Start:
-    """`start` with the branches and loops around it, and what has to be done before."""
+    """`start` with the branches, loops and forks around it, and what has to be done before."""
     at, since = start.path, None
-    if workflow.by_path[at].kind == WHILE and len(start.place) > len(workflow.place(at) or ()):
-        number, names = start.place[-1] - 1, workflow.by_path[at].bodies[BODY].names  # type: ignore[index]
-        start.frames[at] = Frame("h", choice=True, number=number, last=f"{at}[{number}].{names[-1]}").to_tree()
     while lane_path := lane_of(at):
         owner = owner_of(lane_path)
         node, execution = workflow.by_path[owner], state.steps.get(owner)
         inside = lane_path[len(owner) + 1 :].removesuffix("]")
-        looping = node.kind in LOOPS
+        numbered = node.kind in NUMBERED
         chosen = None if execution is None else execution.decision
-        if chosen is None or (not looping and chosen != inside):
+        other_case = not numbered and node.kind not in CONCURRENT and chosen != inside
+        if chosen is None or other_case or (node.kind == MAP and int(inside) >= int(chosen)):
             raise _not_reached(state, path, owner, verb)
-        body = node.bodies[BODY if looping else inside]  # type: ignore[index]
+        body = node.bodies[BODY if numbered else inside]  # type: ignore[index]
         cursor = body.places[at[len(lane_path) + 1 :]]
         choice = True if node.kind == WHILE else chosen
-        frame = Frame(letter(node), choice, int(inside) if looping else 0, open=[lane_path])
-        start.frames = {owner: frame.to_tree(), **start.frames}
-        start.lanes = {lane_path: Lane(owner, body.names, body.kinds, cursor).to_tree(), **start.lanes}
+        number = int(inside) if numbered else 0
+        start.chain.insert(0, _Link(node, owner, lane_path, body, cursor, choice, number))
         before = [f"{lane_path}.{name}" for name in body.names[:cursor]]
         start.before = before + start.before
-        if lane_path not in state.lanes:  # it had ended: what has come into it since was not looked at yet
+        if lane_path not in state.lanes and start.path in state.steps:  # it had ended: what has come in since is new
             since = next((name for name in before if name not in state.steps), since)
         at = owner
     if since is not None:
-        return _opened(state, path, _Start(since, workflow.place(since) or (), start.turn), workflow, verb)
+        earlier = _Start(since, workflow.place(since) or (), workflow, start.turn)
+        return _opened(state, path, earlier, workflow, verb)
     start.before = state.names[: state.names.index(at)] + start.before
     return start
+
+
+def _opened_again(
+    state: WorkflowState, starts: list[_Start], reset: set[str], history: _History
+) -> tuple[dict[str, Frame], dict[str, Lane]]:
+    """The frames and lanes that are open when it starts over."""
+    if not any(start.chain or start.number is not None for start in starts):
+        return {}, {}
+    frames = {path: Frame(*frame.to_tree()) for path, frame in state.frames.items() if path not in reset}
+    lanes = {path: Lane(*state.lanes[path].to_tree()) for frame in frames.values() for path in frame.open}
+    for start in starts:
+        for link in start.chain:
+            if link.node.kind in CONCURRENT:
+                if link.owner not in frames:
+                    frames[link.owner] = _ended_fork(link, history.written.get(link.owner, {}))
+                if not _reopened(frames[link.owner], link, lanes):
+                    break
+            else:
+                for path in [path for path, lane in lanes.items() if lane.owner == link.owner]:
+                    del lanes[path]
+                frames[link.owner] = Frame(letter(link.node), link.choice, link.number, open=[link.lane])
+                lanes[link.lane] = Lane(link.owner, link.body.names, link.body.kinds, link.cursor)
+        if start.number is not None:
+            last = f"{start.path}[{start.number}].{start.names[-1]}"
+            frames[start.path] = Frame("h", choice=True, number=start.number, last=last)
+    for start in starts:
+        forked = (link for link in start.chain if link.node.kind in CONCURRENT)
+        for link, tree in zip(forked, start.written, strict=False):
+            fork = frames[link.owner].fork
+            if fork is not None:
+                fork.writes.pop(link.lane, None)
+                if tree is not None:
+                    fork.writes[link.lane] = Writes(*tree)
+    return frames, lanes
+
+
+def _ended_fork(link: _Link, written: dict[str, Writes]) -> Frame:
+    """The frame of a parallel or map as it was when all its lanes had ended."""
+    node, count = link.node, int(link.choice)
+    bodies = {key: [body.names, body.kinds] for key, body in (node.bodies or {}).items()}
+    writes = {lane: writes.to_tree() for lane, writes in written.items()}
+    return Frame(
+        letter(node), count, count, fork=[bodies, 0, node.max_concurrency, node.wait_all, [], None, writes]
+    )  # fmt: skip
+
+
+def _reopened(frame: Frame, link: _Link, lanes: dict[str, Lane]) -> bool:
+    """Let a lane of a fork go on where the start is; False if it has not begun, and will by itself."""
+    fork, lane = frame.fork, link.lane
+    assert fork is not None  # noqa: S101 -- called for forks
+    if not has_begun(link.owner, frame, lane):
+        return False
+    if fork.failed.pop(lane, None) is not None or lane not in frame.open:
+        fork.left += 1
+    frame.open[lane] = None
+    lanes[lane] = Lane(link.owner, link.body.names, link.body.kinds, link.cursor)
+    return True
 
 
 def _not_reached(state: WorkflowState, path: str, owner: str, verb: str) -> Refused:
@@ -242,14 +366,14 @@ def _place(state: WorkflowState, path: str, workflow: WorkflowDefinition) -> tup
     return (*place, number) if number else place
 
 
-def _from(state: WorkflowState, start: _Start, workflow: WorkflowDefinition) -> list[str]:
+def _from(state: WorkflowState, starts: list[_Start], workflow: WorkflowDefinition) -> list[str]:
     """Every path that starts over, in the order of the definition."""
-    top = [name for name in state.names if (workflow.place(name) or ()) >= start.place]
+    top = [name for name in state.names if starts[0].precedes(workflow.place(name) or ())]
     nested = {path for path in (*state.steps, *state.kept) if "." in path}
     if not nested:
         return top
     places = {path: _nearest(path, workflow) for path in nested}
-    late = [path for path, place in places.items() if place >= start.place]
+    late = [path for path, place in places.items() if any(start.precedes(place) for start in starts)]
     places.update((name, workflow.place(name) or ()) for name in top)
     return sorted((*top, *late), key=lambda path: places[path])
 
@@ -263,40 +387,84 @@ def _nearest(path: str, workflow: WorkflowDefinition) -> tuple[int, ...]:
     return ()
 
 
-def _history(
-    state: WorkflowState, log: Sequence[Record], start: _Start, workflow: WorkflowDefinition
-) -> tuple[dict[str, object], dict[str, dict[str, Any]], set[str]]:
-    """Data as it was when the turn of `start` last came, the last successful `step` body of every path, what was done.
+class _History:
+    """What the log tells of the time before a retry's starts."""
 
-    The last are the paths that had a part in the history when that turn came.
-    """
-    replay = WorkflowState(state.tenant, state.name, state.id)
-    before: dict[str, object] | None = None
-    last: dict[str, dict[str, Any]] = {}
-    done: set[str] = set()
-    later = False
-    turns = _nested_turns(log, start.turn, workflow) if start.frames else _turns(log, start.path)
-    turn = turns.pop(0)
-    for record in log:
-        body = record.body
-        if record.type == r.RESOLVE and "undo" not in body:
-            last[body["p"]] = {}
-        if record.type == r.STEP and "e" not in body:
-            last[body["p"]] = body
-        evolve(replay, record)
-        if record.type == r.ADOPT:
-            turn = turns.pop(0)
-            was = body.get("was", {})
-            last = {renamed(name, was): step for name, step in last.items()}
-            done = {renamed(name, was) for name in done}
-            later = not turn.has_come(replay)  # there are new steps before it, and they may come to run
-        if "reset" in body and turn.is_ahead(replay):
-            before = None
-        if turn.has_come(replay) and (before is None or (later and record.type != r.ADOPT)):
-            later = False
-            before = dict(replay.data)  # its turn has come; what it or an undoing writes comes later
-            done = set(replay.steps)
-    return (dict(replay.data), last, set(replay.steps)) if before is None else (before, last, done)
+    def __init__(
+        self, state: WorkflowState, log: Sequence[Record], starts: list[_Start], workflow: WorkflowDefinition
+    ) -> None:
+        start = starts[0]
+        self.last: dict[str, dict[str, Any]] = {}
+        """The last successful `step` body of every path."""
+        self.written: dict[str, dict[str, Writes]] = {}
+        """What was written in each lane of the forks around the starts, until it came together."""
+        replay = WorkflowState(state.tenant, state.name, state.id)
+        before: dict[str, object] | None = None
+        done: set[str] = set()
+        later = False
+        turns = (
+            _nested_turns(log, start.turn, workflow)
+            if start.chain or start.number is not None
+            else _turns(log, start.path)
+        )
+        turn = turns.pop(0)
+        lane_turns = [_LaneTurn(begun, log) for begun in starts if begun.apart]
+        for record in log:
+            body = record.body
+            if record.type == r.RESOLVE and "undo" not in body:
+                self.last[body["p"]] = {}
+            if record.type == r.STEP and "e" not in body:
+                self.last[body["p"]] = body
+            evolve(replay, record)
+            if record.type == r.ADOPT:
+                turn = turns.pop(0)
+                was = body.get("was", {})
+                self.last = {renamed(name, was): step for name, step in self.last.items()}
+                done = {renamed(name, was) for name in done}
+                later = not turn.has_come(replay)  # there are new steps before it, and they may come to run
+                for lane_turn in lane_turns:
+                    lane_turn.path = lane_turn.paths.pop(0)
+            if "reset" in body and turn.is_ahead(replay):
+                before = None
+            if turn.has_come(replay) and (before is None or (later and record.type != r.ADOPT)):
+                later = False
+                before = dict(replay.data)  # its turn has come; what it or an undoing writes comes later
+                done = set(replay.steps)
+            for lane_turn in lane_turns:
+                lane_turn.look(replay, reset="reset" in body)
+        self.data = dict(replay.data) if before is None else before
+        """As it was when the turn of the first start last came."""
+        self.done = set(replay.steps) if before is None else done
+        """The paths that had a part in the history when that turn came."""
+        for lane_turn in lane_turns:
+            lane_turn.start.written = lane_turn.written or []
+            for owner, writes in lane_turn.forks.items():
+                self.written.setdefault(owner, writes)
+
+
+class _LaneTurn:
+    """The turn of a start in a lane of a fork: what had been written there, and in the forks around to their end."""
+
+    def __init__(self, start: _Start, log: Sequence[Record]) -> None:
+        self.start = start
+        self.paths = _earlier_names(log, start.turn.path)
+        self.path = self.paths.pop(0)
+        self.written: list[list[Any] | None] | None = None
+        self.forks: dict[str, dict[str, Writes]] = {}
+        """By the path of the fork, as it is now."""
+        self._owners = [link.owner for link in start.chain if link.node.kind in CONCURRENT]
+
+    def look(self, replay: WorkflowState, *, reset: bool) -> None:
+        """A record has been folded."""
+        lanes = list(fork_lanes(replay, self.path))[::-1]
+        for owner, (_, frame) in zip(self._owners, lanes, strict=False):
+            if frame.fork is not None:
+                self.forks[owner] = frame.fork.writes
+        if reset and self.path not in replay.steps:
+            self.written = None
+        if self.written is None and lanes and is_next(replay, self.path) and not replay.undoing:
+            found = [frame.fork.writes.get(lane) if frame.fork is not None else None for lane, frame in lanes]
+            self.written = [None if writes is None else Writes(*writes.to_tree()).to_tree() for writes in found]
 
 
 class _TopTurn:
@@ -321,17 +489,20 @@ class _TopTurn:
 class _NestedTurn:
     """The turn of a step in a branch or loop, or of a while's decision but its first."""
 
-    __slots__ = ("_number", "_path", "_place", "_workflow")
+    __slots__ = ("_apart", "_number", "_path", "_place", "_workflow")
 
     def __init__(self, path: str, start: _Start, workflow: WorkflowDefinition) -> None:
         self._path = path
         self._place = start.place
         self._workflow = workflow
-        self._number = start.place[-1] - 1 if start.path in start.frames else None
+        self._number = start.number
+        self._apart = bool(start.apart)
         """Of a while: the iteration before the decision."""
 
     def is_ahead(self, replay: WorkflowState) -> bool:
         """Whether the turn is still to come, or is just coming."""
+        if self._apart:
+            return self._path not in replay.steps
         at = current(replay)
         place = None if at is None else self._workflow.place(at)
         if at is None or place is None:
@@ -341,20 +512,24 @@ class _NestedTurn:
 
     def has_come(self, replay: WorkflowState) -> bool:
         """Whether the turn has come."""
-        if current(replay) != self._path:
+        if not (is_next(replay, self._path) if self._apart else current(replay) == self._path):
             return False
         frame = replay.frames.get(self._path)
         return (None if frame is None else frame.number) == self._number
 
 
 def _nested_turns(log: Sequence[Record], start: _Start, workflow: WorkflowDefinition) -> list[_TopTurn | _NestedTurn]:
-    path = start.path
-    turns: list[_TopTurn | _NestedTurn] = [_NestedTurn(path, start, workflow)]
+    return [_NestedTurn(path, start, workflow) for path in _earlier_names(log, start.path)]
+
+
+def _earlier_names(log: Sequence[Record], path: str) -> list[str]:
+    """What a path was called in each of the definitions that the instance went through, the first one first."""
+    paths = [path]
     for record in reversed(log):
         if record.type == r.ADOPT:
             path = renamed(path, {now: before for before, now in record.body.get("was", {}).items()})
-            turns.append(_NestedTurn(path, start, workflow))
-    return turns[::-1]
+            paths.append(path)
+    return paths[::-1]
 
 
 def _turns(log: Sequence[Record], path: str) -> list[_TopTurn | _NestedTurn]:

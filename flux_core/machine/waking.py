@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from flux_core import records as r
 from flux_core import state as s
-from flux_core.actions import FINISH, PROCEED, Decision, Ignore, ReadMail, Rest
+from flux_core.actions import FINISH, PROCEED, TELL_PARENT, Decision, Ignore, ReadMail, Rest
 from flux_core.machine.adoption import continuation, misfit
 from flux_core.machine.evolution import resting
-from flux_core.machine.lanes import current
+from flux_core.machine.lanes import current, next_steps
 from flux_core.records import Record
 
 TYPE_CHECKING = False
@@ -31,6 +31,11 @@ _AT_REST = frozenset({s.STUCK, s.PAUSED})
 
 def start(workflow: WorkflowDefinition, input_: object, input_hash: str, lease: Lease, now: int) -> Record:
     """The first record of an instance; it contains the first claim (rule 1)."""
+    body = _start_body(workflow, input_, input_hash) | _term(lease)
+    return Record(r.START, 1, now, body, (s.RUNNING, lease.end(now)))
+
+
+def _start_body(workflow: WorkflowDefinition, input_: object, input_hash: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "ver": workflow.version,
         "fp": workflow.fingerprint,
@@ -38,13 +43,25 @@ def start(workflow: WorkflowDefinition, input_: object, input_hash: str, lease: 
         "kinds": workflow.kinds,
         "in": input_,
         "ih": input_hash,
-        **_term(lease),
     }
     if workflow.timeout is not None:
         body["to"] = round(workflow.timeout * 1000)
     if workflow.patches:
         body["pt"] = list(workflow.patches)
-    return Record(r.START, 1, now, body, (s.RUNNING, lease.end(now)))
+    return body
+
+
+def first_of_child(
+    workflow: WorkflowDefinition, input_: object, input_hash: str, parent: list[str] | None, now: int
+) -> Record:
+    """The first record of an instance that another one starts: nobody owns it, and it is due at once (rule 18).
+
+    `parent` is the workflow, id and step that wait for its end, if one does.
+    """
+    body = _start_body(workflow, input_, input_hash)
+    if parent is not None:
+        body["pa"] = parent
+    return Record(r.START, 1, now, body, (s.PENDING, now))
 
 
 def renewal(state: WorkflowState, now: int) -> Record:
@@ -61,8 +78,8 @@ def timer(state: WorkflowState) -> int | None:
     """The earliest time at which a resting instance needs a tick, if there is one."""
     times = list(state.retry_at.values())
     if not state.undoing:
-        at = current(state)
-        times = [due for path, due in state.retry_at.items() if path == at]
+        ahead = set(next_steps(state)) if state.retry_at else ()
+        times = [due for path, due in state.retry_at.items() if path in ahead]
         if state.status == s.SUSPENDED and not resting(state):
             times.append(state.updated_at)  # a verb has taken over a definition in which something else is next
         times += [wait.due for wait in state.waits.values() if wait.due is not None]
@@ -98,6 +115,8 @@ def may_start(
 
 def woken(workflow: WorkflowDefinition, state: WorkflowState, event: WokenUp, now: int) -> Decision:
     """Whether a tick may, and has to, take the instance over."""
+    if state.terminal and state.parent is not None:
+        return Decision(TELL_PARENT)  # again, perhaps: who did it before may have died on the way
     if state.terminal or state.status in _AT_REST:
         return Decision(Ignore(f"it is {state.status}", None))
     if state.owned and now < takeover_at(state):
@@ -106,13 +125,19 @@ def woken(workflow: WorkflowDefinition, state: WorkflowState, event: WokenUp, no
         problems = continuation(workflow, state).problems
         if problems:
             return _blocked(misfit(workflow, state, problems), state, now)
-    rests = not state.owned and (bool(state.retry_at) if state.undoing else state.status == s.SUSPENDED)
+    rests = not state.owned and (is_resting(state) if state.undoing else state.status == s.SUSPENDED)
     due = timer(state)
     if rests and (due is None or due > now):
-        if not state.undoing and any(wait.signals for wait in state.waits.values()):
+        awaited = state.children if state.undoing else any(wait.signals for wait in state.waits.values())
+        if awaited:
             return Decision(ReadMail(resting=True))
         return Decision(Rest(None, due))
     return claim(state, event.lease, now)
+
+
+def is_resting(state: WorkflowState) -> bool:
+    """Of an instance that is being undone, and that nobody owns: whether it can only wait, for a timer or a child."""
+    return bool(state.retry_at) or (state.rests and bool(state.children))
 
 
 def claim(state: WorkflowState, lease: Lease, now: int) -> Decision:

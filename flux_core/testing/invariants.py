@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.codec import decode_record, encode_state
-from flux_core.keys import idempotency_key
+from flux_core.keys import idempotency_key, mail_id
 from flux_core.load import load
 from flux_core.machine import current, evolve, takeover_at, timer
-from flux_core.machine.lanes import letter_of
+from flux_core.machine.identity import end_signal
+from flux_core.machine.lanes import is_next, letter_of
+from flux_core.machine.waking import is_resting
 from flux_core.paths import renamed
+from flux_core.ports import InstanceRef
 from flux_core.state import WorkflowState
 from flux_core.testing.journal import RUN, UNDONE, Effect
 from flux_core.testing.story import story
@@ -24,7 +27,7 @@ from flux_core.workflow import COMMITS, UNDO, UNDOABLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flux_core.ports import InstanceRef, WorkflowStorage
+    from flux_core.ports import WorkflowStorage
     from flux_core.records import Record
     from flux_core.workflow import WorkflowDefinition
 
@@ -193,11 +196,10 @@ class _Walk:
             late = state.expires is not None and state.expires <= record.at
             _must(late and not state.undoing, "rule 6", f"record {seq} ends the workflow's time at {state.expires}")
             return
-        forward = {r.STEP, r.SKIPPED, r.DECIDE, r.RECV, r.TIMEOUT}
+        forward = {r.STEP, r.SKIPPED, r.DECIDE, r.CHILD, r.RECV, r.TIMEOUT}
         if record.type in forward or (record.type == r.INTENT and "undo" not in body):
-            at = current(state)
-            fine = path == at or state.undoing
-            _must(fine, "I12", f"record {seq} ({record.type}) is of step {path!r}, but the next is {at!r}")
+            fine = state.undoing or is_next(state, path)
+            _must(fine, "I12", f"record {seq} ({record.type}) is of step {path!r}, but the next is {current(state)!r}")
         if record.type in {r.RECV, r.TIMEOUT}:
             _must(path in state.waits, "I10", f"record {seq} ({record.type}) ends a wait of {path!r} that is not open")
         if record.type == r.RECV:
@@ -266,10 +268,10 @@ def _succeeds(record: Record) -> bool:
     match record.type:
         case r.STEP:
             return "e" not in body and "w" not in body
-        case r.RECV:
-            return True
-        case r.TIMEOUT:
+        case r.RECV | r.TIMEOUT:
             return "e" not in body
+        case r.CHILD:
+            return "wait" not in body
         case r.RESOLVE:
             return body["h"] == s.COMPLETED and "undo" not in body and "reset" not in body
         case _:
@@ -297,23 +299,33 @@ def _check_index(
         f"the header says {header.status}, epoch {header.epoch}; its record {header.seq} means {meant}",
     )
     _must(header.created_at == state.created_at, "rule 2", f"the header says created at {header.created_at}")
-    true_due = _true_due(state)
+    true_due = _true_due(storage, ref, state)
     if true_due is not None:
         fine = header.due is not None and header.due <= true_due
         _must(fine, "I7", f"the instance needs a tick at {true_due}, its due entry is {header.due}")
 
 
-def _true_due(state: WorkflowState) -> int | None:
+def _true_due(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowState) -> int | None:
     """When the instance needs a tick, in ms since the epoch; None if only a signal or an operator can move it."""
+    if state.terminal and state.parent is not None:
+        return None if _is_told(storage, ref, state) else state.updated_at
     if state.terminal or state.status in {s.STUCK, s.PAUSED}:
         return None
     if state.owned:
         return takeover_at(state)
     if state.status == s.BLOCKED:
         return 2**62  # an entry must exist; when is the business of its growing pauses
-    resting = bool(state.retry_at) if state.undoing else state.status == s.SUSPENDED
+    resting = is_resting(state) if state.undoing else state.status == s.SUSPENDED
     due = timer(state) if resting else state.updated_at
     return None if due is None else max(due, state.updated_at)  # a timer may have fired during a pause
+
+
+def _is_told(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowState) -> bool:
+    """Whether the parent has the mail of this end; nobody needs to be told if there is no parent any more."""
+    workflow, id_, _ = state.parent or ("", "", "")
+    parent = InstanceRef(ref.tenant, workflow, id_)
+    wanted = (end_signal(ref.id), mail_id(f"{ref.id}.{state.generation}"))
+    return storage.tail(parent) is None or any((mail.name, mail.id) == wanted for mail in storage.mail(parent))
 
 
 def _check_snapshot(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowState) -> None:
@@ -335,7 +347,8 @@ def _check_rest(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowState
     names = {name for wait in state.waits.values() for name in wait.signals}
     left = [m.name for m in storage.mail(ref) if m.name in names and f"{m.name}/{m.id}" not in state.consumed]
     _must(not left or due is not None or state.undoing, "L1", f"mail for {left} waits, and nothing will look at it")
-    _must(state.status == s.SUSPENDED or due is not None, "L2", f"it is {state.status} and nothing will tick it")
+    waits = state.status == s.SUSPENDED or (state.undoing and is_resting(state))
+    _must(waits or due is not None, "L2", f"it is {state.status} and nothing will tick it")
 
 
 def _must(holds: bool, name: str, what: str) -> None:  # noqa: FBT001 -- an assertion

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flux_core import state as s
-from flux_core.context import key_of
+from flux_core.machine.identity import key_of
 from flux_core.paths import declared
 from flux_core.testing.journal import RUN
 from flux_core.testing.stubs import UNSET

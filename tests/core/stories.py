@@ -174,6 +174,50 @@ def branches(lab: Lab) -> None:
     lab.engine().skip_step(changed, "o-1", "ask[2].get")
 
 
+def forks(lab: Lab) -> None:
+    """Branches and items that wait, fail, contradict each other and go on."""
+
+    def flaky(ctx: Context) -> int:
+        ctx.data["k"] = [ctx.iteration]
+        if ctx.attempt == 1 and ctx.item == "b":
+            raise ValueError
+        return ctx.iteration
+
+    def merged(values: list[Any]) -> object:
+        if lab.calls.count("merged") == 0:
+            lab.calls.append("merged")
+            raise ValueError
+        return values
+
+    w = create_workflow("order").parallel(
+        "fan",
+        flow("a").step("x", lab.note("x"), compensate=lab.note("undo")).wait("ask", "go"),
+        flow("b").map("ship", ["a", "b", "c"], flaky, max_concurrency=2, merge={"k": merged}),
+        flow("c").wait("late", "never", timeout=60),
+        on_error="wait_all",
+    )
+    engine = lab.engine()
+    engine.execute(w, None, "o-1")
+    engine.signal(w, "o-1", "go")
+    lab.clock.advance(61)
+    engine.wake(w, "o-1")
+    engine.retry_step(w, "o-1", "fan.c.late")
+    engine.complete_step(w, "o-1", "fan.c.late")
+
+
+def has_a_child(lab: Lab) -> None:
+    """A child is waited for, cancelled with its parent, and found by a sweep after its end."""
+    ship = create_workflow("ship").step("label", lab.note("label")).wait("van", "go")
+    w = create_workflow("order").child("ship", ship, {"sku": 1}).step("after", lab.note("after"))
+    engine = lab.engine()
+    engine.execute(w, None, "o-1")
+    engine.execute(w, None, "o-2")
+    engine.cancel(w, "o-2")
+    (child,) = [item.id for item in engine.list("ship", status="suspended").items]
+    engine.signal("ship", child, "go")
+    engine.wake("ship", child)
+
+
 def dies(lab: Lab) -> None:
     w = create_workflow("order").commit("a", once, idempotent=True).step("b", lab.die)
     for _ in range(6):
@@ -225,6 +269,8 @@ STORIES: Final[dict[str, Callable[[Lab], None]]] = {
         is_blocked,
         is_adopted,
         branches,
+        forks,
+        has_a_child,
         dies,
         has_a_picky_definition,
         is_interrupted,

@@ -221,5 +221,5 @@ class TestRetryStep:
         for path in ("each.work", "each[01].work", "each[-1].work", "each[x].work", "each[1]", "each[9999999999].work"):
             with pytest.raises(UnknownStep, match="has no step"):
                 lab.engine().retry_step(w, "o-1", path)
-        with pytest.raises(UnknownStep, match=r"named with its iteration, counted from 0, as in poll\[0\].fetch"):
+        with pytest.raises(UnknownStep, match=r"named with its number, counted from 0, as in poll\[0\].fetch"):
             lab.engine().retry_step(w, "o-1", "each.work")

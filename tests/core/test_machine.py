@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import flux_core.engine
+import flux_core.control
 import flux_core.loop
 from flux_core import MemoryStorage, create_workflow, wait
 from flux_core import records as r
@@ -55,7 +55,7 @@ class Watch:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
     monkeypatch.setattr(flux_core.loop, "decide", watch.decide)
-    monkeypatch.setattr(flux_core.engine, "decide", watch.decide)
+    monkeypatch.setattr(flux_core.control, "decide", watch.decide)
     return watch
 
 

@@ -23,6 +23,8 @@ OWNERS = {
     r.STEP,
     r.SKIPPED,
     r.DECIDE,
+    r.JOIN,
+    r.CHILD,
     r.INTENT,
     r.COMP,
     r.RETRY_WAIT,

@@ -356,6 +356,20 @@ class TestAHandlerOfSeveralSteps:
         assert (outputs["each[0].look"], outputs["each[1].look"]) == ("each[0].own", "each[1].own")
         assert (outputs["bare[1].look"], outputs["look"]) == ("top", "top")
 
+    def test_means_the_one_of_its_own_branch_or_item_where_these_run_at_the_same_time(self, lab: Lab) -> None:
+        def number(ctx: Context) -> str:
+            return ctx.path or ""
+
+        def look(ctx: Context) -> str:
+            return ctx.results[number]
+
+        body = flow().step("own", number).step("look", look)
+        w = create_workflow("w").step("top", number).map("each", [1, 2, 3], body)
+        w.parallel("fan", flow("a").step("own", number).step("look", look), flow("b").step("look", look))
+        result = lab.engine().execute(w)
+        assert result.output("each") == ["each[0].own", "each[1].own", "each[2].own"]
+        assert result.output("fan") == {"a": "fan.a.own", "b": "top"}
+
     def test_means_the_iteration_before_in_the_condition_of_a_while(self, lab: Lab) -> None:
         def fetch(ctx: Context) -> int:
             return ctx.iteration

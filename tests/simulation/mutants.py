@@ -16,6 +16,7 @@ from flux_core import state as s
 from flux_core.actions import Decision, RunStep
 from flux_core.codec import decode_payload, encode_payload, encode_state
 from flux_core.episode import Episode
+from flux_core.events import MailRead
 from flux_core.keys import mail_id
 from flux_core.load import load
 from flux_core.machine import attempts, decision, evolution, evolve, rewind, waiting, waking
@@ -24,6 +25,8 @@ from flux_core.ports import Header, InstanceRef, Mail
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from flux_core.actions import ReadMail
+    from flux_core.events import Advanced
     from flux_core.records import Record
 
 Patch = tuple[object, str, object]
@@ -72,7 +75,7 @@ def _instead_of(real: object, fake: object) -> list[Patch]:
 
 def _no_second_look() -> list[Patch]:
     suspend = waiting.suspend
-    return _instead_of(suspend, lambda state, now, due, *, mail: suspend(state, now, due, mail=False))
+    return _instead_of(suspend, lambda state, now, due, *, mail, running=False: suspend(state, now, due, mail=False))
 
 
 def _look_before_writing_only() -> list[Patch]:
@@ -256,14 +259,12 @@ def _same_epoch() -> list[Patch]:
 
 
 def _takes_mail_again() -> list[Patch]:
-    def pick(state: s.WorkflowState, wait: s.OpenWait, event: Any) -> Any:
-        return next(((mail, payload) for mail, payload in event.mails if mail.name in wait.signals), None)
-
-    def read_mail(self: Any) -> list[tuple[Mail, object]]:
+    def read_mail(self: Any, action: ReadMail) -> MailRead:
         ref = self.episode.ref
-        return [(mail, decode_payload(mail.body, ref, mail.id)) for mail in self._storage.mail(ref)]
+        mails = [(mail, decode_payload(mail.body, ref, mail.id)) for mail in self._storage.mail(ref)]
+        return MailRead(mails, self._lease, resting=action.resting, due=action.due, idle=action.idle)
 
-    return [(waiting, "_pick", pick), (loop._Run, "_read_mail", read_mail)]
+    return [(waiting, "_is_taken", lambda state, mail: False), (loop._Run, "_read_mail", read_mail)]
 
 
 def _renews_over_a_cancel() -> list[Patch]:
@@ -277,9 +278,9 @@ def _renews_over_a_cancel() -> list[Patch]:
 
 
 def _forgets_doubt() -> list[Patch]:
-    def next_undo(workflow: Any, state: s.WorkflowState, now: int) -> Decision:
+    def next_undo(workflow: Any, state: s.WorkflowState, event: Advanced, now: int) -> Decision:
         state.doubts.clear()
-        return advance(workflow, state, now)
+        return advance(workflow, state, event, now)
 
     advance = decision._advance
     return [(decision, "_advance", next_undo)]

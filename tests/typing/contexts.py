@@ -110,7 +110,11 @@ class TheBuilder:
         .if_("h", holds, of_input, flow().step("x", of_both))
         .switch("i", lambda ctx: ctx.input.sku, {"a": of_input}, default=of_both)
         .loop("j", lambda ctx: ctx.input.count, of_input)
-        .while_("k", lambda ctx: ctx.data.price, of_both, max_iterations=3),
+        .while_("k", lambda ctx: ctx.data.price, of_both, max_iterations=3)
+        .parallel("l", of_input, flow("b").step("x", of_both))
+        .map("m", lambda ctx: [ctx.input.sku], of_both, max_concurrency=3)
+        .map("n", "data.prices", of_input)
+        .child("o", "other", lambda ctx: ctx.input, when=holds, compensate=undo),
         WorkflowBuilder[Order, OrderData],
     )
     assert_type(typed.build(), WorkflowDefinition[Order, OrderData])

@@ -63,6 +63,11 @@ def one_inside() -> None:
     typed.switch("a", plain, {"a": of_a_parcel})  # type: ignore[dict-item]
     typed.loop("a", 3, of_a_parcel)  # type: ignore[arg-type]
     typed.while_("a", of_a_parcel, plain)  # type: ignore[arg-type]
+    typed.parallel("a", plain, of_a_parcel)  # type: ignore[arg-type]
+    typed.map("a", of_a_parcel, plain)  # type: ignore[arg-type]
+    typed.map("a", [1], of_a_parcel)  # type: ignore[arg-type]
+    typed.map("a", lambda ctx: ctx.input.weight, plain)  # type: ignore[attr-defined]
+    typed.child("a", "other", compensate=of_a_parcel)  # type: ignore[arg-type]
     parcels.step("a", of_input)  # type: ignore[arg-type]
 
 

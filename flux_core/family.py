@@ -1,0 +1,135 @@
+"""Parents and children: creating a child, telling a parent of its end, cancelling. It must not contain a rule.
+
+What has to be ticked because of it is left as errands for whoever holds the invocation; should that one die, the due
+index leads the next one there (PROTOCOL rule 18).
+"""
+
+from __future__ import annotations
+
+from flux_core import records as r
+from flux_core import state as s
+from flux_core.codec import decode_record, encode_payload
+from flux_core.errors import UnknownInstance
+from flux_core.events import CancelRequested, RetryRequested
+from flux_core.keys import mail_id
+from flux_core.machine import check_verb, failed_step, first_of_child
+from flux_core.machine.children import end_of
+from flux_core.machine.identity import end_signal
+from flux_core.machine.verbs import ALLOWED, NO_OP
+from flux_core.ports import InstanceRef, Mail
+from flux_core.state import WorkflowState
+from flux_core.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flux_core.control import Control, Log
+    from flux_core.events import Event
+    from flux_core.ports import Clock, WorkflowStorage
+    from flux_core.state import Starting
+    from flux_core.workflow import WorkflowDefinition
+
+
+class Errand(NamedTuple):
+    """What is left to do once an invocation has let go of its instance: a tick, or an entry that is done with."""
+
+    ref: InstanceRef
+    settles: tuple[int, int] | None = None
+    """The sequence number and the due entry to remove; None: tick the instance."""
+
+
+class Family:
+    """The relations between instances of one store."""
+
+    def __init__(
+        self,
+        storage: WorkflowStorage,
+        clock: Clock,
+        control: Control,
+        definition_of: Callable[[object], WorkflowDefinition],
+    ) -> None:
+        """`definition_of` finds a workflow by what a child step says: an object or a name; `UnknownWorkflow`."""
+        self._storage = storage
+        self._clock = clock
+        self._control = control
+        self.definition_of = definition_of
+
+    def start(self, parent: InstanceRef, state: WorkflowState, starting: Starting, errands: list[Errand]) -> None:
+        """Create the child that is asked for; one that is there already goes on, if it has failed before."""
+        definition = self.definition_of(starting.workflow)
+        ref = InstanceRef(parent.tenant, starting.workflow, starting.id)
+        kin = [parent.workflow, parent.id, starting.path] if starting.waits else None
+        first = first_of_child(definition, starting.input, starting.input_hash, kin, self._clock.now())
+        if not self._control.begin(ref, definition, first, WorkflowState(*ref)):
+            child = self._control.request(ref, definition, lambda child, log: _again(child, log, state)).state
+            if starting.waits and child.terminal and _has_heard(state, child):
+                # It was cancelled, and stays so: the step hears of it once more, and fails again.
+                self._put_end(parent, child, f"{child.id}.{child.generation}.{state.generation}")
+        errands.append(Errand(ref))
+
+    def cancel(self, parent: InstanceRef, child: str, errands: list[Errand]) -> None:
+        """Cancel a child (`workflow/id`), unless it has ended."""
+        workflow, _, id_ = child.partition("/")
+        ref = InstanceRef(parent.tenant, workflow, id_)
+
+        def request(state: WorkflowState, _log: Log) -> Event | None:
+            if state.terminal or state.undoing or check_verb("cancel", state) == NO_OP:
+                return None
+            return CancelRequested(f"its parent {parent.workflow}/{parent.id} is being undone", None)
+
+        try:
+            self._control.request(ref, self.definition_of(workflow), request)
+        except UnknownInstance:
+            return  # somebody has deleted it
+        errands.append(Errand(ref))
+
+    def tell(self, ref: InstanceRef, state: WorkflowState, errands: list[Errand]) -> None:
+        """Put the end of an instance into its parent's mailbox, and have the parent ticked if that is of use."""
+        assert state.parent is not None  # noqa: S101 -- only children tell
+        workflow, id_, _ = state.parent
+        parent = InstanceRef(ref.tenant, workflow, id_)
+        if self._storage.tail(parent) is not None:
+            self._put_end(parent, state, _end_id(state))
+            if self._is_of_use(parent, state):
+                errands.append(Errand(parent))
+        header = self._storage.header(ref)
+        if header is not None and header.due is not None:
+            errands.append(Errand(ref, (header.seq, header.due)))
+
+    def _put_end(self, parent: InstanceRef, state: WorkflowState, id_: str) -> None:
+        mail = Mail(end_signal(state.id), mail_id(id_), self._clock.now(), encode_payload(end_of(state)))
+        self._storage.put_mail(parent, mail)
+
+    def _is_of_use(self, parent: InstanceRef, state: WorkflowState) -> bool:
+        """Whether a tick would find something to do, read after the mail was put (rules 5 and 18)."""
+        tail = self._storage.tail(parent)
+        if tail is None:
+            return False
+        last = decode_record(tail[1], parent, tail[0])
+        need = last.body.get("need", 1) if last.type == r.SUSP else 1
+        if need == 1 or state.status != s.COMPLETED:
+            return True
+        return sum(mail.name.startswith("__c-") for mail in self._storage.mail(parent)) >= need
+
+
+def _again(child: WorkflowState, log: Log, parent: WorkflowState) -> Event | None:
+    """A child whose failure its parent has heard of goes on where it failed; nothing to do for any other."""
+    if (
+        not _has_heard(parent, child)
+        or not child.terminal
+        or child.status == s.CANCELLED
+        or check_verb("resume", child) != ALLOWED
+    ):
+        return None
+    why = f"its parent {parent.name}/{parent.id} retries the step"
+    return RetryRequested(failed_step(child), log(), why, None, force=False)
+
+
+def _end_id(child: WorkflowState) -> str:
+    """One end a generation: a child that was opened again ends again."""
+    return f"{child.id}.{child.generation}"
+
+
+def _has_heard(parent: WorkflowState, child: WorkflowState) -> bool:
+    return f"{end_signal(child.id)}/{mail_id(_end_id(child))}" in parent.consumed

@@ -1,0 +1,32 @@
+"""By which keys others know what a step does: idempotency keys, the ids of children, and the signal of a child's end.
+
+Pure like all of the machine.
+"""
+
+from __future__ import annotations
+
+from flux_core.keys import idempotency_key
+from flux_core.paths import renamed
+from flux_core.workflow import UNDO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from flux_core.state import WorkflowState
+
+
+def key_of(state: WorkflowState, path: str) -> str:
+    """The idempotency key of a step's next attempt or open one, of its compensation's if `path` says so."""
+    step = path.removesuffix(UNDO)
+    origin = renamed(step, state.origins) if state.origins else step  # a renamed step keeps its key
+    k = state.discarded.get(step, 0)
+    return idempotency_key(state.tenant, state.name, state.id, origin + path[len(step) :], k)
+
+
+def child_id(state: WorkflowState, path: str) -> str:
+    """The id of the child that a step starts: another one once the step's success was undone (PROTOCOL rule 18)."""
+    return f"c-{key_of(state, path)}"
+
+
+def end_signal(child: str) -> str:
+    """The name of the mail that tells of a child's end; no signal of a user's can have it."""
+    return f"__{child}__"
