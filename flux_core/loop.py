@@ -40,7 +40,7 @@ from flux_core.events import (
 from flux_core.lease import Watchdog
 from flux_core.load import load
 from flux_core.machine import decide, may_start, start
-from flux_core.machine.forks import fork_lanes
+from flux_core.machine.forks import is_apart
 from flux_core.machine.waiting import mail_key
 from flux_core.records import CLAIM
 from flux_core.state import Lease, WorkflowState
@@ -314,7 +314,7 @@ class _Run:
         for written, record in enumerate(records):
             body, joins = record.body, state.joins
             changes = "set" in body or "del" in body
-            apart = changes and bool(state.frames) and self._is_apart(body["p"])
+            apart = changes and bool(state.frames) and is_apart(state, body["p"])
             if not episode.append(record):
                 return written
             attempts = self._attempts
@@ -325,10 +325,6 @@ class _Run:
             elif record.type == CLAIM:
                 episode.save_snapshot()
         return len(records)
-
-    def _is_apart(self, path: str) -> bool:
-        """Whether a step is in a lane of a parallel or map, and so sees and writes data of its own."""
-        return "." in path and any(True for _ in fork_lanes(self.episode.state, path))
 
     # --- attempts at the same time ------------------------------------------------------------------------
 
@@ -380,7 +376,7 @@ class _Run:
 
     def _noted(self, event: Event | None) -> Event | None:
         if isinstance(event, (StepSucceeded, StepFailed, Decided)):
-            self._note(event)
+            self._note(event, self._definition.by_path[event.path].declared)
         if self._watched is not None and isinstance(event, (StepSucceeded, StepFailed, Decided, Probed)):
             self._watched.attempt, self._watched.undo = event.attempt, False
         return event
@@ -423,9 +419,8 @@ class _Run:
     def _is_quick(self, action: Call) -> bool:
         return isinstance(action, RunStep) and self._quick.get(action.step.declared, 0) >= _QUICK_FROM
 
-    def _note(self, event: StepSucceeded | StepFailed | Decided) -> None:
-        """How long an attempt has taken."""
-        declared = self._definition.by_path[event.path].declared
+    def _note(self, event: StepSucceeded | StepFailed | Decided, declared: str) -> None:
+        """How long an attempt of the step has taken."""
         if self._end is not None:
             self._observed[declared] = max(event.run_ms / 1000, self._observed.get(declared, 0.0))
         if self._flight is not None:
@@ -447,7 +442,8 @@ class _Run:
         self._first = False
         if self._watched is not None:
             attempts.announce(action)
-        if self.episode.state.frames and self._is_apart(path):
+        state = self.episode.state
+        if state.frames and is_apart(state, path):
             attempts = attempts.apart(path)
         watchdog = self._watchdog
         if self._is_short(action.step.time_limit(undo=action.undo)):
@@ -465,7 +461,7 @@ class _Run:
         if (self._end is not None or self._flight is not None) and isinstance(
             event, (StepSucceeded, StepFailed, Decided)
         ):
-            self._note(event)
+            self._note(event, action.step.declared)
         return event
 
     def _let_go(self, path: str) -> None:
