@@ -37,6 +37,7 @@ from flux_core.events import (
     TimeRanOut,
     WokenUp,
 )
+from flux_core.family import Errands
 from flux_core.lease import Watchdog
 from flux_core.load import load
 from flux_core.machine import decide, may_start, start
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from flux_core.actions import Call
     from flux_core.deadline import Deadline
     from flux_core.events import Event
-    from flux_core.family import Errand, Family
+    from flux_core.family import Family
     from flux_core.flight import Flight
     from flux_core.load import Loaded
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger, Mail, WorkflowStorage
@@ -134,23 +135,23 @@ class EngineLoop:
         errands = first.errands
         if not errands:
             return state
-        for errand in errands:  # it grows meanwhile
-            if end is not None and end.budget() <= 0:
-                break
-            ref, settles = errand
+        while errands and (end is None or end.budget() > 0):
+            errand = errands.next()
+            ref, settles = errand.ref, errand.settles
             if settles is not None:
                 self.storage.settle(ref, settles[0], settles[1], None)
-                continue
-            try:
-                definition, loaded = self.family.definition_of(ref.workflow), load(self.storage, ref)
-            except (CallerError, CorruptRecord, ImportUnfinished) as error:
-                self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
-                continue
-            lease = self._new_lease(end)
-            run = _Run(self, ref, definition, loaded.state, end, lease, loaded)
-            run.advance(WokenUp(lease))
-            errands += run.errands
+            elif not errand.if_enough or self.family.is_enough(ref):
+                self._tick_beside(ref, end, errands)
         return load(self.storage, first.episode.ref).state
+
+    def _tick_beside(self, ref: InstanceRef, end: Deadline | None, errands: Errands) -> None:
+        try:
+            definition, loaded = self.family.definition_of(ref.workflow), load(self.storage, ref)
+        except (CallerError, CorruptRecord, ImportUnfinished) as error:
+            self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
+            return
+        lease = self._new_lease(end)
+        _Run(self, ref, definition, loaded.state, end, lease, loaded, errands).advance(WokenUp(lease))
 
     def _new_lease(self, end: Deadline | None) -> Lease:
         """PROTOCOL rule 14; the reserve of 5 s is scaled down for leases under 20 s."""
@@ -180,10 +181,11 @@ class _Run:
         end: Deadline | None,
         lease: Lease,
         loaded: Loaded | None = None,
+        errands: Errands | None = None,
     ) -> None:
         self._storage = loop.storage
         self._family = loop.family
-        self.errands: list[Errand] = []
+        self.errands = Errands() if errands is None else errands
         """What is left to do in other instances."""
         self._begun: int | None = None
         """The record by which the last child was asked for that was created here."""
