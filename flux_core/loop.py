@@ -38,7 +38,7 @@ from flux_core.events import (
     WokenUp,
 )
 from flux_core.lease import Watchdog
-from flux_core.load import load
+from flux_core.load import Loaded, caught_up, load
 from flux_core.machine import decide, may_start, start
 from flux_core.machine.forks import fork_lanes
 from flux_core.machine.waiting import mail_key
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from flux_core.events import Event
     from flux_core.family import Errand, Family
     from flux_core.flight import Flight
-    from flux_core.load import Loaded
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger, Mail, WorkflowStorage
     from flux_core.records import Record
     from flux_core.workflow import WorkflowDefinition
@@ -131,9 +130,14 @@ class EngineLoop:
 
         To what is not done here the due index leads others. It returns the state of the run's own instance.
         """
-        errands = first.errands
-        if not errands:
+        if not first.errands:
             return state
+        errands: list[Errand] = []
+        to_tick: set[InstanceRef] = set()
+        parents: dict[InstanceRef, Loaded] = {}
+        run = first
+        _go_on_list(errands, to_tick, run.errands)
+        _hold_on_to(parents, run, state)
         for errand in errands:  # it grows meanwhile
             if end is not None and end.budget() <= 0:
                 break
@@ -141,16 +145,22 @@ class EngineLoop:
             if settles is not None:
                 self.storage.settle(ref, settles[0], settles[1], None)
                 continue
+            to_tick.remove(ref)
             try:
-                definition, loaded = self.family.definition_of(ref.workflow), load(self.storage, ref)
+                definition, loaded = self.family.definition_of(ref.workflow), self._known(parents, ref)
             except (CallerError, CorruptRecord, ImportUnfinished) as error:
                 self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
                 continue
             lease = self._new_lease(end)
             run = _Run(self, ref, definition, loaded.state, end, lease, loaded)
-            run.advance(WokenUp(lease))
-            errands += run.errands
-        return load(self.storage, first.episode.ref).state
+            _hold_on_to(parents, run, run.advance(WokenUp(lease)))
+            _go_on_list(errands, to_tick, run.errands)
+        return self._known(parents, first.episode.ref).state
+
+    def _known(self, parents: dict[InstanceRef, Loaded], ref: InstanceRef) -> Loaded:
+        """The instance; of one that was held on to only what is new is read."""
+        held = parents.pop(ref, None)
+        return load(self.storage, ref) if held is None else caught_up(self.storage, held)
 
     def _new_lease(self, end: Deadline | None) -> Lease:
         """PROTOCOL rule 14; the reserve of 5 s is scaled down for leases under 20 s."""
@@ -539,6 +549,23 @@ class _Run:
         header = self._storage.header(self.episode.ref)
         if header is not None and header.due is not None and header.due != due and header.seq <= self.episode.state.seq:
             self._storage.settle(self.episode.ref, header.seq, header.due, due)
+
+
+def _go_on_list(errands: list[Errand], to_tick: set[InstanceRef], fresh: list[Errand]) -> None:
+    """Add what is to be done; a tick that is to come anyway finds whatever another one would."""
+    for errand in fresh:
+        if errand.settles is None:
+            if errand.ref in to_tick:
+                continue
+            to_tick.add(errand.ref)
+        errands.append(errand)
+
+
+def _hold_on_to(parents: dict[InstanceRef, Loaded], run: _Run, state: WorkflowState) -> None:
+    """A parent of many is ticked many times: keep what is known of it, unless it was lost to somebody else."""
+    episode = run.episode
+    if len(state.children) > 1 and state is episode.state:
+        parents[episode.ref] = Loaded(state, episode.log_bytes, episode.snapshot_bytes)
 
 
 def _backed_off(action: BackOff) -> BackedOff:
