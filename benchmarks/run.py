@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from benchmarks import durable_steps, kit, machine, report, resuming, start_up, steps_in_memory
+from benchmarks import durable_steps, kit, machine, maps, report, resuming, start_up, steps_in_memory
 
 if TYPE_CHECKING:
     from benchmarks.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = ("memory", "sqlite", "resume", "startup", "kit")
+TOPICS = ("memory", "map", "sqlite", "resume", "startup", "kit")
 
 
 def main() -> None:
@@ -52,6 +52,8 @@ def _measure(folder: Path, topics: list[str], *, quick: bool) -> tuple[list[Figu
     if "memory" in topics:
         sizes, rounds, block = ((5, 20), 2, 20) if quick else ((10, 100, 1_000, 10_000), 15, 2_000)
         figures += steps_in_memory.measure(sizes, rounds, block)
+    if "map" in topics:
+        figures += maps.measure((5, 20), 2) if quick else maps.measure((100, 1_000, 10_000), 9)
     if "sqlite" in topics:
         figures += durable_steps.measure(folder, 2 if quick else 100)
     if "resume" in topics:
