@@ -23,7 +23,7 @@ from flux_core.testing import check_invariants
 from tests.core.conftest import Killed
 
 if TYPE_CHECKING:
-    from flux_core import Context, FlowBuilder, FluxResult, WorkflowBuilder
+    from flux_core import Context, FlowBuilder, FluxResult, Header, InstanceRef, WorkflowBuilder
     from flux_core.state import ErrorInfo
     from tests.core.conftest import Lab
 
@@ -137,6 +137,19 @@ class TestBranches:
         assert lab.engine().wake(w, "o-1").status == "completed"
         assert before == ["fan.a.one", "fan.b.one", "fan.a.two", "fan.b.two"]
         assert set(lab.calls) == {"fan.a.two", "fan.b.two"}
+
+    def test_that_have_not_begun_when_the_invocation_dies_never_begin(self, lab: Lab) -> None:
+        class Dying(MemoryStorage):
+            def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
+                if seq == 3:
+                    raise Killed
+                return super().append(ref, seq, record, header)
+
+        lab.storage = Dying()
+        fan = [flow(name).commit("charge", lab.note(name)) for name in ("a", "b")]
+        with pytest.raises(Killed):  # at the intent of the second, when the first was handed over already
+            lab.engine().execute(create_workflow("order").parallel("fan", *fan), None, "o-1")
+        assert lab.calls == []
 
 
 class TestData:
