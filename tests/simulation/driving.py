@@ -275,6 +275,8 @@ class Drive:
     def _end(self, member: Member, labels: dict[str, str], children: dict[str, End]) -> End:
         engine = self._engine(self.store)
         result = engine.get(member.ref.workflow, member.ref.id)
+        if member.label in self.shape.loose:
+            return End(result.status, {}, [], None, {}, {})
         definition = engine.workflows[member.ref.workflow]
         keys: dict[str, set[str]] = {}
         for effect in self.world.journal(member.ref):

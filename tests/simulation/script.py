@@ -32,7 +32,8 @@ class World:
 
     def __init__(self, store: WorkflowStorage) -> None:
         self.clock = VirtualClock()
-        self._store = store
+        self.store = store
+        """The store itself, for whoever looks at it without any fault."""
         self._journals: dict[InstanceRef, Journal] = {}
         self.happened: dict[str, object] = {}
         """Idempotency key -> what the other side answered: it does nothing twice for one key."""
@@ -52,7 +53,7 @@ class World:
         """The effects of one instance."""
         found = self._journals.get(ref)
         if found is None:
-            found = self._journals[ref] = Journal(self._store)
+            found = self._journals[ref] = Journal(self.store)
         return found
 
     def first(self, name: str, times: int = 1) -> bool:
@@ -132,7 +133,8 @@ class Shape(NamedTuple):
     stops: int = 0
     """How often the operator is needed without any crash."""
     loose: tuple[str, ...] = ()
-    """Steps that were under way beside one that fails: what becomes of them may depend on a crash."""
+    """Steps that were under way beside one that fails: what becomes of them may depend on a crash. Of the child of
+    one only the status is compared."""
 
     def __str__(self) -> str:
         return self.name

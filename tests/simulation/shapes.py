@@ -20,6 +20,7 @@ from flux_core import (
     wait,
     wait_any,
 )
+from tests.simulation.child_shapes import CHILD_SHAPES
 from tests.simulation.fork_shapes import FORK_SHAPES
 from tests.simulation.script import (
     HOUR,
@@ -753,4 +754,5 @@ SHAPES = (
     Shape("a loop with snapshots", _loop_large, (execute(), *[later(HOUR)] * 4), "completed"),
     Shape("execute twice", _commit, (execute(), execute()), "completed"),
     *FORK_SHAPES,
+    *CHILD_SHAPES,
 )  # fmt: skip
