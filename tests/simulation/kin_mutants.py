@@ -1,0 +1,106 @@
+"""The engine with one rule about forks or children broken: what a shape or a race must catch. For tests only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flux_core import loop
+from flux_core import records as r
+from flux_core.machine import children, decision, forks, rewind
+from flux_core.machine.children import needed
+from flux_core.machine.lanes import dropped
+from flux_core.state import Starting
+from tests.simulation.mutants import Patch, _instead_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flux_core.actions import Decision
+    from flux_core.records import Record
+    from flux_core.state import Frame, WorkflowState
+
+
+def _child_before_its_record() -> list[Patch]:
+    record_all = loop._Run._record
+
+    def hasty(self: Any, records: tuple[Record, ...]) -> int:
+        for record in records:
+            if record.type == r.CHILD:
+                body, state = record.body, self.episode.state
+                starting = _starting(state.seq + 1, body)
+                self._family.start(self.episode.ref, state, starting, self.errands)
+        return record_all(self, records)
+
+    return [(loop._Run, "_record", hasty)]
+
+
+def _starting(seq: int, body: dict[str, Any]) -> Starting:
+    return Starting(seq, body["p"], body["wf"], body["id"], body["ih"], "wait" in body, body["in"])
+
+
+def _end_without_entry() -> list[Patch]:
+    end = decision._end
+
+    def bare(state: WorkflowState, status: str, now: int) -> Decision:
+        made = end(state, status, now)
+        for record in made.records:
+            record.header = (status, None)
+        return made
+
+    return [(decision, "_end", bare)]
+
+
+def _needs_one_too_many() -> list[Patch]:
+    def more(state: WorkflowState) -> int:
+        return needed(state) + 1
+
+    return _instead_of(needed, more)
+
+
+def _no_conflicts() -> list[Patch]:
+    def none(owner: str, frame: Frame) -> dict[str, list[str]]:
+        return {}
+
+    return _instead_of(forks.conflicts, none)
+
+
+def _failed_lanes_go_on() -> list[Patch]:
+    def undropped(state: WorkflowState, lane_path: str, frame: Frame, error: Any, at: int) -> None:
+        dropped(state, lane_path, frame, error, at)
+        assert frame.fork is not None
+        del frame.fork.failed[lane_path]
+
+    return _instead_of(dropped, undropped)
+
+
+def _lets_go_at_once() -> list[Patch]:
+    return [(loop, "_LETTING_GO", ())]
+
+
+def _data_of_no_lane() -> list[Patch]:
+    def of_the_fork(state: WorkflowState, path: str) -> dict[str, object]:
+        return dict(state.data)
+
+    return _instead_of(forks.seen_data, of_the_fork)
+
+
+def _open_children_are_left() -> list[Patch]:
+    return _instead_of(children.undone_first, lambda *args: None)
+
+
+def _forgets_other_doubts() -> list[Patch]:
+    return [(rewind, "_is_beside", lambda *args: False)]
+
+
+MUTANTS: dict[str, tuple[Callable[[], list[Patch]], str]] = {
+    "a child is created before its record": (_child_before_its_record, "cancel and a child's beginning"),
+    "a child ends without an entry in the index": (_end_without_entry, "a child that waits itself"),
+    "a parent waits for one child too many": (_needs_one_too_many, "a map of children"),
+    "what branches write against each other just comes together": (_no_conflicts, "branches that write the same"),
+    "a branch that has failed goes on": (_failed_lanes_go_on, "a failure held back until all branches have ended"),
+    "the instance is let go while attempts are under way": (_lets_go_at_once, "a branch settled by hand"),
+    "a compensator sees the data of the fork, not of its branch": (_data_of_no_lane, "a map of which one item fails"),
+    "a parent is undone before its open children": (_open_children_are_left, "cancel with an open child"),
+    "a retry is refused while another branch is in doubt": (_forgets_other_doubts, "a branch settled by hand"),
+}
+"""How each is broken, and the shape (or race) in which that shows."""
