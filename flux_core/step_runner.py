@@ -105,7 +105,7 @@ class Attempts:
             return other.tracker.values
 
         other._recorded = recorded  # noqa: SLF001 -- one of its own kind
-        other._watched = None  # noqa: SLF001 -- the same
+        other._watched = other._ctx = None  # noqa: SLF001 -- the same
         return other
 
     def disown(self) -> None:

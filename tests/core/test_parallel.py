@@ -575,3 +575,13 @@ class TestADefinition:
     def test_with_a_bad_flow_name(self) -> None:
         with pytest.raises(DefinitionError):
             flow("a.b")
+
+
+def test_what_has_begun_and_never_ran_is_disowned_without_a_trace(lab: Lab) -> None:
+    def killed(ctx: Context) -> None:
+        raise Killed
+
+    w = create_workflow("order").parallel("fan", killed, flow("never").step("a", lab.note("a")))
+    with pytest.raises(Killed):
+        lab.engine().execute(w, None, "o-1")
+    assert lab.calls == []
