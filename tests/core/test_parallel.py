@@ -306,6 +306,40 @@ class TestAFailure:
         check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
 
 
+class TestWhatLandsInABranchThatHasFailed:
+    """A branch of a fork that waits for all holds a fork itself, and something is under way there when it fails."""
+
+    def order(self, *late: Any) -> WorkflowBuilder:
+        inner = flow("in").parallel("fan", flow("l").step("a", fail), *late)
+        return create_workflow("order").parallel("out", inner, flow("other").wait("go", "go"), on_error="wait_all")
+
+    def test_is_one_failure_of_the_branch_however_many_fail_in_it(self, lab: Lab) -> None:
+        w = self.order(flow("m").step("b", fail), flow("r").step("c", fail))
+        engine = lab.engine()
+        assert engine.execute(w, None, "o-1").status == "suspended"
+        result = engine.signal(w, "o-1", "go")
+        assert (result.status, _error(result).step) == ("failed", "out.in.fan.l.a")
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
+    def test_waits_for_nothing(self, lab: Lab) -> None:
+        w = self.order(flow("m").step("b", lambda ctx: wait("never", timeout=5)))
+        engine = lab.engine()
+        result = engine.execute(w, None, "o-1")
+        assert (result.status, statuses(result)["out.in.fan.m.b"]) == ("suspended", "failed")
+        assert list(result.state.waits) == ["out.other.go"]
+        assert lab.storage.due(2**62, 10) == []
+        assert engine.signal(w, "o-1", "go").status == "failed"
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
+    def test_is_undone_if_it_was_a_commit(self, lab: Lab) -> None:
+        w = self.order(flow("m").commit("b", lambda ctx: wait("never"), compensate=lab.note("undo b")))
+        engine = lab.engine()
+        engine.execute(w, None, "o-1")
+        assert engine.signal(w, "o-1", "go").status == "rolled_back"
+        assert lab.calls == ["undo b"]
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
+
 class TestWaits:
     def order(self, lab: Lab) -> WorkflowBuilder:
         a = flow("a").wait("ask", "go").step("after", lab.note("a"))
