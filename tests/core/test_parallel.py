@@ -14,6 +14,7 @@ from flux_core import (
     MemoryStorage,
     NonRetryable,
     Refused,
+    RetryPolicy,
     UnknownStep,
     create_workflow,
     flow,
@@ -454,6 +455,23 @@ class TestVerbs:
         assert (result.status, lab.calls) == ("paused", ["y"])
         assert lab.engine().unpause(w, "o-1").status == "completed"
         assert lab.calls == ["y", "a", "b"]
+
+    def test_pause_during_the_back_offs_of_two_commits_forgets_neither_failure(self, lab: Lab) -> None:
+        def fails_once(ctx: Context) -> int:
+            if ctx.attempt == 1:
+                message = "come again"
+                raise RuntimeError(message)
+            return ctx.attempt
+
+        w = create_workflow("order", retry=RetryPolicy(1, jitter=False)).parallel(
+            "fan", flow("a").commit("x", fails_once), flow("b").commit("y", fails_once),
+            flow("c").step("z", lambda ctx: engine.pause(w, ctx.id).status),
+        )  # fmt: skip
+        engine = lab.engine()
+        assert engine.execute(w, None, "o-1").status == "paused"
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+        result = engine.unpause(w, "o-1")
+        assert (result.status, result.history[0].output) == ("completed", {"a": 2, "b": 2, "c": "running"})
 
     def test_retry_of_a_step_in_a_branch_leaves_the_other_branches_alone(self, lab: Lab) -> None:
         def x(ctx: Context) -> None:
