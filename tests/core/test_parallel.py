@@ -463,11 +463,14 @@ class TestVerbs:
                 raise RuntimeError(message)
             return ctx.attempt
 
+        def pauses(ctx: Context) -> str:
+            return engine.pause("order", ctx.id).status
+
         w = create_workflow("order", retry=RetryPolicy(1, jitter=False)).parallel(
             "fan", flow("a").commit("x", fails_once), flow("b").commit("y", fails_once),
-            flow("c").step("z", lambda ctx: engine.pause(w, ctx.id).status),
+            flow("c").step("z", pauses),
         )  # fmt: skip
-        engine = lab.engine()
+        engine = lab.engine(workflows=[w])
         assert engine.execute(w, None, "o-1").status == "paused"
         check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
         result = engine.unpause(w, "o-1")
