@@ -85,7 +85,11 @@ class Family:
         try:
             self._control.request(ref, self.definition_of(workflow), request)
         except UnknownInstance:
-            return  # somebody has deleted it
+            # It was deleted, or left behind when its parent was imported: nobody but us can tell of an end.
+            gone = WorkflowState(*ref)
+            gone.status = s.CANCELLED
+            self._put_end(parent, gone, f"{id_}.gone")
+            return
         errands.append(Errand(ref))
 
     def tell(self, ref: InstanceRef, state: WorkflowState, errands: list[Errand]) -> None:

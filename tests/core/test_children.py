@@ -17,6 +17,7 @@ from flux_core import (
 )
 from flux_core.load import load
 from flux_core.testing import check_invariants
+from flux_core.transfer import export_instance, import_instance, read_exported
 from tests.core.conftest import TENANT, Killed
 
 if TYPE_CHECKING:
@@ -445,6 +446,17 @@ class TestOpenPlaces:
         assert result.status == "suspended"
         assert engine.cancel(w, "o-1").status == "cancelled"
         assert child_of(lab, result, "fan.c.ship").status == "suspended"
+        check(lab)
+
+    def test_that_is_not_in_this_store_does_not_keep_its_parent_from_being_undone(self, lab: Lab) -> None:
+        ship = create_workflow("shipping").wait("van", "van")
+        w = create_workflow("order").step("a", label, compensate=lambda ctx: None).child("ship", ship)
+        lab.engine(workflows=[w, ship]).execute(w, None, "o-1")
+        alone = read_exported(export_instance(lab.storage, lab.ref("o-1")))
+        lab.storage = MemoryStorage()
+        import_instance(lab.storage, alone)
+        result = lab.engine(workflows=[w, ship]).cancel(w, "o-1")
+        assert (result.status, result.history[0].status) == ("cancelled", "compensated")
         check(lab)
 
     def test_that_cannot_go_on_fails_the_step_again(self, lab: Lab) -> None:
