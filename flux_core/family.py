@@ -9,9 +9,10 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.codec import decode_record, encode_payload
-from flux_core.errors import UnknownInstance
+from flux_core.errors import Refused, UnknownInstance
 from flux_core.events import CancelRequested, RetryRequested
 from flux_core.keys import mail_id
+from flux_core.load import load
 from flux_core.machine import check_verb, failed_step, first_of_child
 from flux_core.machine.children import end_of
 from flux_core.machine.identity import end_signal, is_end_signal
@@ -93,9 +94,12 @@ class Family:
         kin = [parent.workflow, parent.id, starting.path] if starting.waits else None
         first = first_of_child(definition, starting.input, starting.input_hash, kin, self._clock.now())
         if not self._control.begin(ref, definition, first, WorkflowState(*ref)):
-            child = self._control.request(ref, definition, lambda child, log: _again(child, log, state)).state
+            try:
+                child = self._control.request(ref, definition, lambda child, log: _again(child, log, state)).state
+            except Refused:  # somebody has to settle something there first, a compensation that failed for example
+                child = load(self._storage, ref).state
             if starting.waits and child.terminal and _has_heard(state, child):
-                # It was cancelled, and stays so: the step hears of it once more, and fails again.
+                # It was cancelled, or cannot go on, and stays so: the step hears of it once more, and fails again.
                 self._put_end(parent, child, f"{child.id}.{child.generation}.{state.generation}")
         errands.add(Errand(ref))
 
@@ -112,7 +116,11 @@ class Family:
         try:
             self._control.request(ref, self.definition_of(workflow), request)
         except UnknownInstance:
-            return  # somebody has deleted it
+            # It was deleted, or left behind when its parent was imported: nobody but us can tell of an end.
+            gone = WorkflowState(*ref)
+            gone.status = s.CANCELLED
+            self._put_end(parent, gone, f"{id_}.gone")
+            return
         errands.add(Errand(ref))
 
     def tell(self, ref: InstanceRef, state: WorkflowState, errands: Errands) -> None:

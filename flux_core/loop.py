@@ -424,12 +424,13 @@ class _Run:
 
     def _hold(self, event: Event, records: tuple[Record, ...]) -> tuple[Record, ...]:
         """The instance is to be let go, but not while attempts are under way: what to record of the decision now."""
-        if isinstance(event, TimeRanOut) and event.after is not None:
-            event = TimeRanOut()
-        else:
-            records = ()
-        # If there is one already, what is left unrecorded now is as after a death: the next owner finds it out.
-        self._held = self._held or event
+        if len(records) <= 1:
+            # If there is one already, what is left unrecorded now is as after a death: the next owner finds it out.
+            self._held = self._held or event
+            return ()
+        # What is known of a failed attempt goes on record at once. A pause is noticed again when nothing is under way.
+        if not self.episode.state.paused:
+            self._held = self._held or TimeRanOut()
         return records[:-1]
 
     def _is_quick(self, action: Call) -> bool:

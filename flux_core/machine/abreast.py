@@ -9,7 +9,7 @@ from flux_core import records as r
 from flux_core import state as s
 from flux_core.actions import PROCEED, Decision, Join, ReadMail
 from flux_core.machine.attempts import begin, turns_back
-from flux_core.machine.forks import beginning, conflicts, is_under, to_join, upcoming
+from flux_core.machine.forks import beginning, conflicts, is_over, is_under, to_join, upcoming
 from flux_core.machine.waiting import LOOK_EVERY, suspend
 from flux_core.machine.waking import timer
 from flux_core.records import Record
@@ -36,7 +36,8 @@ def abreast(workflow: WorkflowDefinition, state: WorkflowState, event: Advanced,
             decision = begin(state, workflow.by_path[path], 1, now)
             decision.abreast = others
             return decision
-    if state.waits and now - event.looked >= LOOK_EVERY:
+    waits = any(not is_over(state, path) for path in state.waits)  # a child of a failed lane may not have ended
+    if waits and now - event.looked >= LOOK_EVERY:
         return Decision(ReadMail(resting=False, idle=False))
     first: Decision | None = None
     for path in upcoming(state, running):
@@ -56,7 +57,7 @@ def abreast(workflow: WorkflowDefinition, state: WorkflowState, event: Advanced,
         first.abreast = bool(running)
     if first is not None:
         return first
-    if state.waits:
+    if waits:
         return Decision(ReadMail(resting=False))
     return suspend(state, now, timer(state), mail=False, running=bool(running))
 

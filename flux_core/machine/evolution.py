@@ -132,9 +132,12 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         _fail(state, step, record, body)
     elif "w" in body:
         signals, due, default = body["w"]
-        step.status = s.SUSPENDED
-        step.waiting_for = tuple(signals)
-        state.waits[path] = OpenWait(step.waiting_for, due, default)
+        if step.nested and not state.undoing and forks.is_over(state, path):
+            step.status, step.ended_ms = s.FAILED, at  # it was under way when its lane failed, and waits for nothing
+        else:
+            step.status = s.SUSPENDED
+            step.waiting_for = tuple(signals)
+            state.waits[path] = OpenWait(step.waiting_for, due, default)
         if "c" in body:
             state.completed.pop(path, None)
             state.completed[path] = None
@@ -218,7 +221,8 @@ def _fail(state: WorkflowState, step: StepExecution, record: Record, body: dict[
     step.waiting_for = ()
     held = forks.holding(state, step.path) if step.nested else None
     if held is not None and not state.undoing:
-        dropped(state, *held, error, record.at)
+        if not forks.is_over(state, step.path):  # else it was under way when its lane failed
+            dropped(state, *held, error, record.at)
     elif not state.undoing:
         state.failure = error
         _turn_back(state, record.at, error.message)

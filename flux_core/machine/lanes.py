@@ -236,7 +236,7 @@ def close(state: WorkflowState, path: str) -> None:
                 step = state.steps.get(f"{lane_path}.{name}")
                 if step is not None:
                     _keep_letter(lane, step)
-    waiting: tuple[dict[str, Any], ...] = (state.waits, state.retry_at)
+    waiting: tuple[dict[str, Any], ...] = (state.waits, state.retry_at, state.children)
     for paths in waiting:
         for inner in [inner for inner in paths if is_inside(inner.removesuffix(UNDO), path)]:
             del paths[inner]

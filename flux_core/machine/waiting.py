@@ -63,7 +63,7 @@ def mail_read(workflow: WorkflowDefinition, state: WorkflowState, event: MailRea
     """Mail that is awaited completes its steps; else a timer that has passed; else rest, or go on elsewhere."""
     post = _Post(state, event)
     if event.resting:
-        if any(post.has(wait) for wait in state.waits.values()):
+        if any(post.has(wait) for _, wait in _in_order(workflow, state)):
             return claim(state, event.lease, now)
         return Decision(Rest(event.due, timer(state)))
     waits = _in_order(workflow, state)

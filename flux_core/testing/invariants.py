@@ -14,7 +14,9 @@ from flux_core.codec import decode_record, encode_state
 from flux_core.keys import idempotency_key, mail_id
 from flux_core.load import load
 from flux_core.machine import current, evolve, takeover_at, timer
-from flux_core.machine.identity import end_signal
+from flux_core.machine.children import needed
+from flux_core.machine.forks import is_over
+from flux_core.machine.identity import end_signal, is_end_signal
 from flux_core.machine.lanes import is_next, letter_of
 from flux_core.machine.waking import is_resting
 from flux_core.paths import renamed
@@ -345,11 +347,18 @@ def _check_rest(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowState
         return
     header = storage.header(ref)
     due = None if header is None else header.due
-    names = {name for wait in state.waits.values() for name in wait.signals}
+    waiting = [wait for path, wait in state.waits.items() if state.undoing or not is_over(state, path)]
+    names = {name for wait in waiting for name in wait.signals}
     left = [m.name for m in storage.mail(ref) if m.name in names and f"{m.name}/{m.id}" not in state.consumed]
+    if sum(map(is_end_signal, left)) == len(left) and len(left) < needed(state) - _told_before(state):
+        left = []  # the parent of many is ticked when enough of them have ended
     _must(not left or due is not None or state.undoing, "L1", f"mail for {left} waits, and nothing will look at it")
     waits = state.status == s.SUSPENDED or (state.undoing and is_resting(state))
     _must(waits or due is not None, "L2", f"it is {state.status} and nothing will tick it")
+
+
+def _told_before(state: WorkflowState) -> int:
+    return sum(map(is_end_signal, state.consumed))
 
 
 def _must(holds: bool, name: str, what: str) -> None:  # noqa: FBT001 -- an assertion

@@ -17,6 +17,7 @@ from flux_core import (
 )
 from flux_core.load import load
 from flux_core.testing import check_invariants
+from flux_core.transfer import export_instance, import_instance, read_exported
 from tests.core.conftest import TENANT, Killed
 
 if TYPE_CHECKING:
@@ -400,3 +401,88 @@ class TestRules:
         result = engine.retry_step(w, "o-1", "ship")
         assert result.status == "failed"
         assert "is cancelled" in str(result.error)
+
+
+class TestOpenPlaces:
+    """A child that has not ended, in a branch or item where nothing goes on."""
+
+    def test_of_a_failed_branch_does_not_keep_the_other_branches_busy(self, lab: Lab) -> None:
+        ship = create_workflow("shipping").wait("van", "van")
+        branch = flow("left").parallel(
+            "in", flow("c").child("ship", ship), flow("x").wait("gate", "gate").step("a", fail)
+        )
+        w = create_workflow("order").parallel("fan", branch, flow("right").wait("go", "go"), on_error="wait_all")
+        engine = lab.engine(workflows=[w, ship])
+        engine.execute(w, None, "o-1")
+        result = engine.signal(w, "o-1", "gate")
+        assert (result.status, step(result, "fan.left.in.x.a").status) == ("suspended", "failed")
+        # Its child ends meanwhile: that is heard when the parent turns back, and wakes nobody before.
+        child = child_of(lab, result, "fan.left.in.c.ship")
+        engine.signal(ship, child.id, "van")
+        assert engine.get(w, "o-1").status == "suspended"
+        result = engine.signal(w, "o-1", "go")
+        assert (result.status, str(result.error)) == ("failed", "no van")
+        check(lab)
+
+    def test_of_a_failed_branch_is_cancelled_when_the_parent_turns_back(self, lab: Lab) -> None:
+        ship = create_workflow("shipping").wait("van", "van")
+        branch = flow("left").parallel(
+            "in", flow("c").child("ship", ship), flow("x").wait("gate", "gate").step("a", fail)
+        )
+        w = create_workflow("order").parallel("fan", branch, flow("right").wait("go", "go"), on_error="wait_all")
+        engine = lab.engine(workflows=[w, ship])
+        engine.execute(w, None, "o-1")
+        engine.signal(w, "o-1", "gate")
+        result = engine.signal(w, "o-1", "go")
+        assert (result.status, child_of(lab, result, "fan.left.in.c.ship").status) == ("failed", "cancelled")
+        check(lab)
+
+    def test_of_a_fork_that_was_skipped_by_hand_is_left_alone(self, lab: Lab) -> None:
+        ship = create_workflow("shipping").wait("van", "van")
+        w = create_workflow("order").parallel("fan", flow("c").child("ship", ship)).wait("end", "end")
+        engine = lab.engine(workflows=[w, ship])
+        engine.execute(w, None, "o-1")
+        result = engine.skip_step(w, "o-1", "fan")
+        assert result.status == "suspended"
+        assert engine.cancel(w, "o-1").status == "cancelled"
+        assert child_of(lab, result, "fan.c.ship").status == "suspended"
+        check(lab)
+
+    def test_that_is_not_in_this_store_does_not_keep_its_parent_from_being_undone(self, lab: Lab) -> None:
+        ship = create_workflow("shipping").wait("van", "van")
+        w = create_workflow("order").step("a", label, compensate=lambda ctx: None).child("ship", ship)
+        lab.engine(workflows=[w, ship]).execute(w, None, "o-1")
+        alone = read_exported(export_instance(lab.storage, lab.ref("o-1")))
+        lab.storage = MemoryStorage()
+        import_instance(lab.storage, alone)
+        result = lab.engine(workflows=[w, ship]).cancel(w, "o-1")
+        assert (result.status, result.history[0].status) == ("cancelled", "compensated")
+        check(lab)
+
+    def test_that_cannot_go_on_fails_the_step_again(self, lab: Lab) -> None:
+        ship = create_workflow("shipping").step("book", label, compensate=fail).step("load", fail)
+        w = create_workflow("order").child("ship", ship)
+        engine = lab.engine(workflows=[w, ship])
+        result = engine.execute(w, None, "o-1")
+        child = child_of(lab, result)
+        assert child.steps["book"].status == "compensation_failed"
+        for _ in range(2):
+            result = engine.resume(w, "o-1")
+            assert (result.status, result.history[0].status) == ("failed", "failed")
+        assert child_of(lab, result).seq == child.seq
+        engine.skip_step(ship, child.id, "book")
+        assert engine.resume(w, "o-1").status == "failed"
+        assert child_of(lab, result).seq > child.seq
+        check(lab)
+
+    def test_of_many_of_which_some_have_ended_is_waited_for(self, lab: Lab) -> None:
+        ship = create_workflow("shipping").wait("van", "van")
+        body = flow().child("ship", ship)
+        w = create_workflow("order").map("fan", [1, 2], body, max_concurrency=None)
+        engine = lab.engine(workflows=[w, ship])
+        result = engine.execute(w, None, "o-1")
+        for n in (0, 1):
+            check(lab)
+            engine.signal(ship, child_of(lab, result, f"fan[{n}].ship").id, "van")
+        assert engine.get(w, "o-1").status == "completed"
+        check(lab)

@@ -14,6 +14,7 @@ from flux_core import (
     MemoryStorage,
     NonRetryable,
     Refused,
+    RetryPolicy,
     UnknownStep,
     create_workflow,
     flow,
@@ -319,6 +320,40 @@ class TestAFailure:
         check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
 
 
+class TestWhatLandsInABranchThatHasFailed:
+    """A branch of a fork that waits for all holds a fork itself, and something is under way there when it fails."""
+
+    def order(self, *late: Any) -> WorkflowBuilder:
+        inner = flow("in").parallel("fan", flow("l").step("a", fail), *late)
+        return create_workflow("order").parallel("out", inner, flow("other").wait("go", "go"), on_error="wait_all")
+
+    def test_is_one_failure_of_the_branch_however_many_fail_in_it(self, lab: Lab) -> None:
+        w = self.order(flow("m").step("b", fail), flow("r").step("c", fail))
+        engine = lab.engine()
+        assert engine.execute(w, None, "o-1").status == "suspended"
+        result = engine.signal(w, "o-1", "go")
+        assert (result.status, _error(result).step) == ("failed", "out.in.fan.l.a")
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
+    def test_waits_for_nothing(self, lab: Lab) -> None:
+        w = self.order(flow("m").step("b", lambda ctx: wait("never", timeout=5)))
+        engine = lab.engine()
+        result = engine.execute(w, None, "o-1")
+        assert (result.status, statuses(result)["out.in.fan.m.b"]) == ("suspended", "failed")
+        assert list(result.state.waits) == ["out.other.go"]
+        assert lab.storage.due(2**62, 10) == []
+        assert engine.signal(w, "o-1", "go").status == "failed"
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
+    def test_is_undone_if_it_was_a_commit(self, lab: Lab) -> None:
+        w = self.order(flow("m").commit("b", lambda ctx: wait("never"), compensate=lab.note("undo b")))
+        engine = lab.engine()
+        engine.execute(w, None, "o-1")
+        assert engine.signal(w, "o-1", "go").status == "rolled_back"
+        assert lab.calls == ["undo b"]
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
+
 class TestWaits:
     def order(self, lab: Lab) -> WorkflowBuilder:
         a = flow("a").wait("ask", "go").step("after", lab.note("a"))
@@ -433,6 +468,26 @@ class TestVerbs:
         assert (result.status, lab.calls) == ("paused", ["y"])
         assert lab.engine().unpause(w, "o-1").status == "completed"
         assert lab.calls == ["y", "a", "b"]
+
+    def test_pause_during_the_back_offs_of_two_commits_forgets_neither_failure(self, lab: Lab) -> None:
+        def fails_once(ctx: Context) -> int:
+            if ctx.attempt == 1:
+                message = "come again"
+                raise RuntimeError(message)
+            return ctx.attempt
+
+        def pauses(ctx: Context) -> str:
+            return engine.pause("order", ctx.id).status
+
+        w = create_workflow("order", retry=RetryPolicy(1, jitter=False)).parallel(
+            "fan", flow("a").commit("x", fails_once), flow("b").commit("y", fails_once),
+            flow("c").step("z", pauses),
+        )  # fmt: skip
+        engine = lab.engine(workflows=[w])
+        assert engine.execute(w, None, "o-1").status == "paused"
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+        result = engine.unpause(w, "o-1")
+        assert (result.status, result.history[0].output) == ("completed", {"a": 2, "b": 2, "c": "running"})
 
     def test_retry_of_a_step_in_a_branch_leaves_the_other_branches_alone(self, lab: Lab) -> None:
         def x(ctx: Context) -> None:
@@ -607,3 +662,13 @@ class TestADefinition:
     def test_with_a_bad_flow_name(self) -> None:
         with pytest.raises(DefinitionError):
             flow("a.b")
+
+
+def test_what_has_begun_and_never_ran_is_disowned_without_a_trace(lab: Lab) -> None:
+    def killed(ctx: Context) -> None:
+        raise Killed
+
+    w = create_workflow("order").parallel("fan", killed, flow("never").step("a", lab.note("a")))
+    with pytest.raises(Killed):
+        lab.engine().execute(w, None, "o-1")
+    assert lab.calls == []
