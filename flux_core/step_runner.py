@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from flux_core.state import WorkflowState
     from flux_core.trace import Telemetry, Watched
     from flux_core.validation import Validator
-    from flux_core.workflow import StepDefinition, WorkflowDefinition
+    from flux_core.workflow import Merge, StepDefinition, WorkflowDefinition
 
     _Recorded = dict[str, object] | Callable[[], dict[str, object]]
 
@@ -242,8 +242,7 @@ class Attempts:
         merged: dict[str, object] = {}
         try:
             for key, values in action.written.items():
-                given = copied(values)
-                answer = merge(key, given) if callable(merge) else merge[key](given)
+                answer = call_within(_merging(merge, key), copied(values), self._limit(step.timeout))
                 merged[key] = encode(answer, f"{step.kind} {step.name!r}, merge: ctx.data[{key!r}]").value
         except Exception as error:  # noqa: BLE001 -- whatever a function raises is an outcome
             return self._failure(action, self._since(begun), error, ctx, effect=False)
@@ -372,6 +371,13 @@ class Attempts:
             cut=cut,
             undo=undo,
         )
+
+
+def _merging(merge: Merge, key: str) -> Callable[[list[Any]], object]:
+    """What makes one value of those that several have written under `key`."""
+    if not callable(merge):
+        return merge[key]
+    return lambda values: merge(key, values)
 
 
 class _Input:

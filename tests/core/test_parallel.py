@@ -207,6 +207,17 @@ class TestData:
         )  # fmt: skip
         assert lab.engine().execute(w, None, "o-1").data == {"k": ["k", 1, 2], "m": ["m", 3, 4]}
 
+    def test_merge_that_takes_too_long_is_cut_like_a_step(self) -> None:
+        def merge(values: list[Any]) -> object:
+            return threading.Event().wait(30)
+
+        w = create_workflow("order").parallel(
+            "fan", flow("a").step("x", sets(k=1)), flow("b").step("y", sets(k=2)),
+            merge={"k": merge}, timeout=0.05, retries=0,
+        )  # fmt: skip
+        result = FluxEngine(MemoryStorage()).execute(w)
+        assert (result.status, _error(result).type) == ("failed", "StepTimeout")
+
     def test_merge_that_raises_is_tried_again_and_then_fails_the_step(self, lab: Lab) -> None:
         def merge(values: list[Any]) -> object:
             lab.calls.append("merge")
