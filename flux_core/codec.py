@@ -128,7 +128,7 @@ def encode_state(state: WorkflowState) -> bytes:
     waits = _object(
         (path, _field("w", [list(wait.signals), wait.due, wait.default])) for path, wait in state.waits.items()
     )
-    kept = {path: (keep.how, keep.output, keep.set, keep.unset, keep.attempt) for path, keep in state.kept.items()}
+    kept = {path: keep.to_tree() for path, keep in state.kept.items()}
     plain = {
         "v": SCHEMA,
         "seq": state.seq,

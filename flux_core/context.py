@@ -261,11 +261,8 @@ class Context:
         if self._step is None:
             message = "only a step has an idempotency key"
             raise AttributeError(message)
-        ref, path = around.ref, self._step.path
-        k = around.state.discarded.get(path, 0)
-        if around.state.origins:
-            path = renamed(path, around.state.origins)  # a renamed step keeps its key
-        return idempotency_key(ref.tenant, ref.workflow, ref.id, path + UNDO if self._undo else path, k)
+        path = self._step.path
+        return key_of(around.state, path + UNDO if self._undo else path)
 
     def patch(self, name: str) -> bool:
         """Whether the instance was started by a definition that had `name` among its `patches`.
@@ -338,6 +335,14 @@ class HookContext(Context):
     @data.setter
     def data(self, value: Any) -> None:
         self._data = value
+
+
+def key_of(state: WorkflowState, path: str) -> str:
+    """The idempotency key of a step's next attempt or open one, of its compensation's if `path` says so."""
+    step = path.removesuffix(UNDO)
+    origin = renamed(step, state.origins) if state.origins else step  # a renamed step keeps its key
+    k = state.discarded.get(step, 0)
+    return idempotency_key(state.tenant, state.name, state.id, origin + path[len(step) :], k)
 
 
 def history(state: WorkflowState, shown: StepExecution | None = None) -> list[StepExecution]:

@@ -241,34 +241,32 @@ class DefinitionChanged:
     __slots__ = ()
 
 
-class CancelRequested:
+class _Requested:
+    """A verb that names no step: all there is to it is who asked for it, and why."""
+
+    __slots__ = ("by", "why")
+
+    def __init__(self, why: str | None, by: str | None) -> None:
+        self.why = why
+        self.by = by
+
+
+class CancelRequested(_Requested):
     """The verb `cancel`."""
 
-    __slots__ = ("by", "why")
-
-    def __init__(self, why: str | None, by: str | None) -> None:
-        self.why = why
-        self.by = by
+    __slots__ = ()
 
 
-class PauseRequested:
+class PauseRequested(_Requested):
     """The verb `pause`."""
 
-    __slots__ = ("by", "why")
-
-    def __init__(self, why: str | None, by: str | None) -> None:
-        self.why = why
-        self.by = by
+    __slots__ = ()
 
 
-class UnpauseRequested:
+class UnpauseRequested(_Requested):
     """The verb `unpause`."""
 
-    __slots__ = ("by", "why")
-
-    def __init__(self, why: str | None, by: str | None) -> None:
-        self.why = why
-        self.by = by
+    __slots__ = ()
 
 
 class RetryRequested:

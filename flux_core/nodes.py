@@ -10,7 +10,7 @@ from flux_core.directives import FAIL, Directive, sleep, sleep_until, wait, wait
 from flux_core.errors import DefinitionError
 from flux_core.handlers import checked_handler
 from flux_core.names import check_step_name
-from flux_core.step_options import DECISION_OPTIONS, PAUSE_OPTIONS, checked_options
+from flux_core.step_options import check_known, checked_options
 from flux_core.workflow import (
     BODY,
     COMMIT,
@@ -151,7 +151,8 @@ class NodeCollector:
         except DefinitionError as error:
             message = f"{self._where(kind, name)}: {error}"
             raise DefinitionError(message) from None
-        return self._node(kind, name, lambda _ctx: directive, options)
+        self._append(name, lambda _ctx: directive, kind=kind, options=options)
+        return self
 
     def _asked(
         self, name: str, told: Callable[[Context], Any], made: Callable[[Any], Directive], options: dict[str, Any]
@@ -166,12 +167,7 @@ class NodeCollector:
         async def later(answer: Any) -> object:
             return made(await answer)
 
-        return self._node(SLEEP, name, handler, options)
-
-    def _node(self, kind: str, name: str, handler: Handler, options: dict[str, Any]) -> Self:
-        """A node whose handler is ours."""
-        self._known(kind, name, options, PAUSE_OPTIONS)
-        self._append(name, handler, kind=kind, options=options)
+        self._append(name, handler, kind=SLEEP, options=options)
         return self
 
     def if_(
@@ -249,7 +245,7 @@ class NodeCollector:
     ) -> Self:
         where = self._where(kind, name)
         checked_handler(where, role, handler)
-        self._known(kind, name, options, DECISION_OPTIONS)
+        check_known(where, options, kind)  # before a body is taken into use
         index = len(self._steps)
         placed: dict[str, Body] = {}
         for key, given in bodies.items():
@@ -263,14 +259,6 @@ class NodeCollector:
             )
         self._append(name, handler, kind=kind, options=options, bodies=placed, max_iterations=max_iterations)
         return self
-
-    def _known(self, kind: str, name: object, options: dict[str, Any], known: tuple[str, ...]) -> None:
-        for option in options:
-            if option not in known:
-                message = (
-                    f"{self._where(kind, name)}: there is no option {option!r}; the options are {', '.join(known)}"
-                )
-                raise DefinitionError(message)
 
     def checked_steps(self) -> list[StepDefinition]:
         """What was collected, checked as a whole; `DefinitionError` says what is missing or contradicts itself."""
@@ -336,7 +324,7 @@ class NodeCollector:
             message = f"{where}: a step of that name exists already; names are unique in {self._unit}, so rename one"
             raise DefinitionError(message)
         checked_handler(where, "the handler", handler)
-        checked = checked_options(where, options, commit=kind == COMMIT)
+        checked = checked_options(where, options, kind)
         if checked["retries"] is None:
             checked["retries"] = self._retries
         if checked["timeout"] is None:

@@ -44,6 +44,12 @@ TERMINAL: Final = frozenset({COMPLETED, FAILED, ROLLED_BACK, CANCELLED})
 """Nothing runs any more; only retry (and complete or skip of a failed step) opens the instance again."""
 
 
+DONE: Final = frozenset({COMPLETED, SKIPPED})
+"""Of a step: its turn is over."""
+SETTLED: Final = DONE | {COMPENSATED, COMPENSATION_FAILED}
+"""Of a step: its turn is over, whatever became of it when it was undone."""
+
+
 class Lease:
     """How long an invocation may own an instance: `ms` from each of its records on, never past `cap`."""
 
@@ -246,6 +252,10 @@ class Kept:
         self.set = set_
         self.unset = unset
         self.attempt = attempt
+
+    def to_tree(self) -> list[Any]:
+        """As records and snapshots keep it."""
+        return [self.how, self.output, self.set, self.unset, self.attempt]
 
 
 class WorkflowState:

@@ -15,10 +15,11 @@ from flux_core.options import (
     checked_retry,
     checked_timeout,
 )
-from flux_core.workflow import Compensation
+from flux_core.workflow import COMMIT, SLEEP, STEP, WAIT, Compensation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from flux_core.options import Duration, OnUnknown
@@ -46,20 +47,29 @@ def compensation(
 
 
 _OPTIONS = ("retries", "timeout", "when", "compensate", "give_up_on", "retry", "aliases")
-PAUSE_OPTIONS = ("when", "aliases", "compensate")
-DECISION_OPTIONS = ("retries", "timeout", "retry", "aliases")
-"""Of a branch or loop: they hold for its condition, selector or number."""
 _COMMIT_OPTIONS = (*_OPTIONS, "idempotent", "on_unknown")
+_PAUSE_OPTIONS = ("when", "aliases", "compensate")
+_DECISION_OPTIONS = ("retries", "timeout", "retry", "aliases")
+"""Of a branch or loop: they hold for its condition, selector or number."""
 
 
-def checked_options(where: str, options: dict[str, Any], *, commit: bool) -> dict[str, Any]:
-    """The options as fields of a `StepDefinition`; `DefinitionError` for one that there is not, or a wrong value."""
-    known = _COMMIT_OPTIONS if commit else _OPTIONS
+def check_known(where: str, options: Iterable[str], kind: str) -> None:
+    """`DefinitionError` for an option that a node of this kind does not have."""
+    known = _OPTIONS_OF.get(kind, _DECISION_OPTIONS)
     for option in options:
         if option not in known:
-            hint = "; only a commit has it, so declare it with .commit(...)" if option in _COMMIT_OPTIONS else ""
+            only = kind == STEP and option in _COMMIT_OPTIONS
+            hint = "; only a commit has it, so declare it with .commit(...)" if only else ""
             message = f"{where}: there is no option {option!r}{hint}; the options are {', '.join(known)}"
             raise DefinitionError(message)
+
+
+_OPTIONS_OF = {STEP: _OPTIONS, COMMIT: _COMMIT_OPTIONS, WAIT: _PAUSE_OPTIONS, SLEEP: _PAUSE_OPTIONS}
+
+
+def checked_options(where: str, options: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The options as fields of a `StepDefinition`; `DefinitionError` for one that there is not, or a wrong value."""
+    check_known(where, options, kind)
     when = options.get("when")
     if when is not None:
         checked_handler(where, "when", when)
@@ -75,7 +85,7 @@ def checked_options(where: str, options: dict[str, Any], *, commit: bool) -> dic
         "retry": checked_retry(where, options.get("retry")),
         "aliases": checked_names(where, "aliases", options.get("aliases", ())),
     }
-    if commit:
+    if kind == COMMIT:
         idempotent = options.get("idempotent", False)
         if not isinstance(idempotent, bool):
             message = f"{where}: idempotent must be True or False; got {idempotent!r}"

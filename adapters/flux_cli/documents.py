@@ -14,7 +14,7 @@ from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.lines import STANDARD_INPUT, parsed
 from flux_cli.moments import iso
 from flux_cli.remedies import remedies
-from flux_cli.standing import key_of
+from flux_core.context import key_of
 
 if TYPE_CHECKING:
     from flux_cli.inspection import Inspection

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flux_cli.apps import VARIABLE
-from flux_cli.completion import words_of
+from flux_cli.completion import statuses, words_of
 
 App = Annotated[
     str | None,
@@ -22,6 +22,16 @@ App = Annotated[
 Instance = Annotated[
     list[str] | None,
     typer.Argument(metavar="[WORKFLOW] ID", help="The instance.", autocompletion=words_of("ID"), show_default=False),
+]
+Statuses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Only those of this status; may be given several times.",
+        autocompletion=statuses,
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on one line instead of text.")]
 Who = Annotated[

@@ -8,9 +8,8 @@ from flux_cli.exits import GOOD, SOME_FAILED
 from flux_cli.moments import ago, stamp, until
 from flux_cli.styles import printable
 from flux_core import state as s
-from flux_core.keys import idempotency_key
+from flux_core.context import key_of
 from flux_core.machine import current, is_due, takeover_at, timer
-from flux_core.paths import renamed
 from flux_core.workflow import UNDO
 
 if TYPE_CHECKING:
@@ -62,13 +61,6 @@ def reasons(state: WorkflowState, now: int, audit: Sequence[AuditEntry] = ()) ->
     failed = [step.path for step in state.steps.values() if step.status == s.COMPENSATION_FAILED]
     told += [f"the effect of step {path} still stands: its compensation failed" for path in failed]
     return told
-
-
-def key_of(state: WorkflowState, path: str) -> str:
-    """The idempotency key of a step's next attempt or open one, of its compensation's if `path` says so."""
-    step = path.removesuffix(UNDO)
-    origin = renamed(step, state.origins) + path[len(step) :]  # a renamed step keeps its key
-    return idempotency_key(state.tenant, state.name, state.id, origin, state.discarded.get(step, 0))
 
 
 def _unknown(state: WorkflowState) -> list[tuple[str, str]]:

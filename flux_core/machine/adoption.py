@@ -124,7 +124,7 @@ class _Comparison:
         """`path` is as the definition had it."""
         state = self._state
         open_ = (*state.completed, *state.waits, *state.intents, *state.doubts, *state.kept)
-        done = (step.path for step in state.steps.values() if step.status in _DONE)
+        done = (step.path for step in state.steps.values() if step.status in s.DONE)
         return any(declared(other) == path for other in (*open_, *done))
 
     def _find_renamed(self, nodes: Iterable[StepDefinition], lane: str) -> None:
@@ -165,7 +165,7 @@ class _Comparison:
         else:
             there = {self._now(name) for name in state.names}
             back = [step.name for step in self._workflow.steps if step.name not in there]
-            passed = [path for path in back if path in state.steps and state.steps[path].status in _DONE]
+            passed = [path for path in back if path in state.steps and state.steps[path].status in s.DONE]
         paths = dict.fromkeys((*state.steps, *state.completed, *state.kept))
         gone = [path for path in paths if "." in path and self._now(path) is None]
         if not self._problems:
@@ -277,7 +277,7 @@ class _Comparison:
         for path in paths[cursor:]:
             now = self._now(path)
             step = state.steps.get(path)
-            if now is not None and place[now] < begun and (step is None or step.status not in _DONE):
+            if now is not None and place[now] < begun and (step is None or step.status not in s.DONE):
                 which = f"{last_name!r}, which is done" if place[now] < last else since
                 problem = f"step {now!r} is still to come, but the definition has it before {which}: put it behind"
                 self._problems.append(problem)
@@ -288,7 +288,7 @@ class _Comparison:
         """The place of the first step that is not done, or no longer: a retry goes on where undoing has come to."""
         steps = self._state.steps
         for place, name in enumerate(self._state.names[: self._state.cursor]):
-            if steps[name].status not in _DONE:
+            if steps[name].status not in s.DONE:
                 return place
         return self._state.cursor
 
@@ -317,12 +317,9 @@ class _Comparison:
         for name in (*state.names, *dict.fromkeys(map(declared, gone))):
             if self._now(name) is None and (name in state.names or name not in self._workflow.by_path):
                 step = state.steps.get(name)
-                done = "." in name or (step is not None and step.status in _DONE)
+                done = "." in name or (step is not None and step.status in s.DONE)
                 more = "is done and gone: its output and data stay" if done else "is gone: it will not run"
                 self._notes.append(f"step {name!r} {more}")
-
-
-_DONE = frozenset({s.COMPLETED, s.SKIPPED})
 
 
 def _known(state: WorkflowState) -> dict[str, set[str]]:

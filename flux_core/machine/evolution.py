@@ -365,7 +365,7 @@ def _adopt(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         return path in gone or ("." not in path and path not in there)
 
     for path, step in list(state.steps.items()):
-        if is_gone(path) and step.status not in _SETTLED:
+        if is_gone(path) and step.status not in s.SETTLED:
             del state.steps[path]
     mentioned: tuple[dict[str, Any], ...] = (state.completed, state.waits, state.retry_at, state.kept)
     for paths in mentioned:
@@ -394,7 +394,7 @@ def _newcomer(state: WorkflowState, path: str, at: int, *, passed: bool) -> None
     step = state.steps.get(path)
     if passed:
         _pass(state, path, at)
-    elif step is not None and step.status in {s.COMPLETED, s.SKIPPED}:
+    elif step is not None and step.status in s.DONE:
         del state.steps[path]
         if step.status == s.COMPLETED:
             state.discarded[path] = state.discarded.get(path, 0) + 1
@@ -414,10 +414,6 @@ def _pass(state: WorkflowState, path: str, at: int) -> None:
     step = _of(state, path)
     if step.status != s.COMPLETED:
         step.status, step.ended_ms = s.SKIPPED, at
-
-
-_SETTLED = frozenset({s.COMPLETED, s.SKIPPED, s.COMPENSATED, s.COMPENSATION_FAILED})
-"""What a step that is gone from the definition stays in the history as: its output can still be read."""
 
 
 _BY_PATH = ("steps", "completed", "waits", "retry_at", "intents", "doubts", "kept", "discarded", "frames", "lanes")
@@ -550,7 +546,12 @@ def _resolve(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
         state.status = body["s"]
     else:
         state.stuck = state.error = None
-        state.status = s.ROLLING_BACK if state.undoing else s.PAUSED if state.paused else s.RUNNING
+        state.status = going_on(state)
+
+
+def going_on(state: WorkflowState) -> str:
+    """The status of an open instance that nobody owns, once a step of it was settled by hand."""
+    return s.ROLLING_BACK if state.undoing else s.PAUSED if state.paused else s.RUNNING
 
 
 _EVOLVE: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], None]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flux_core import state as s
 from flux_core.paths import lane_of
-from flux_core.state import Frame, Lane, StepExecution
+from flux_core.state import DONE, Frame, Lane, StepExecution
 from flux_core.workflow import COMMITS, UNDO, UNDOABLE
 
 TYPE_CHECKING = False
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from flux_core.state import WorkflowState
 
-_DONE = frozenset({s.COMPLETED, s.SKIPPED})
 _LOOP, _WHILE = "l", "h"
 
 
@@ -115,7 +114,7 @@ def advance(state: WorkflowState, lane_path: str, lane: Lane, at: int) -> None:
     """Put the cursor of a lane on its first step that is neither completed nor skipped; behind the last, it ends."""
     names, steps = lane.names, state.steps
     cursor, end = lane.cursor, len(names)
-    while cursor < end and (other := steps.get(f"{lane_path}.{names[cursor]}")) is not None and other.status in _DONE:
+    while cursor < end and (other := steps.get(f"{lane_path}.{names[cursor]}")) is not None and other.status in DONE:
         cursor += 1
     lane.cursor = cursor
     if cursor == end:
@@ -178,7 +177,7 @@ def move_on(state: WorkflowState) -> None:
     steps = state.steps
     cursor = state.cursor
     end = len(names)
-    while cursor < end and (step := steps.get(names[cursor])) is not None and step.status in _DONE:
+    while cursor < end and (step := steps.get(names[cursor])) is not None and step.status in DONE:
         cursor += 1
     state.cursor = cursor
 

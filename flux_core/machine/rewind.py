@@ -8,7 +8,7 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.errors import Refused
-from flux_core.machine.evolution import evolve
+from flux_core.machine.evolution import evolve, going_on
 from flux_core.machine.lanes import current, is_inside
 from flux_core.paths import around, lane_of, owner_of, renamed
 from flux_core.state import Frame, Lane, WorkflowState
@@ -56,7 +56,7 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
     if event.output is not None:
         body["o"] = event.output
     done = state.kept[path].how if path in state.kept else None if step is None else step.status
-    if done in {s.COMPLETED, s.SKIPPED}:
+    if done in s.DONE:
         message = f"{verb} is refused for workflow {state.name!r}, id {state.id!r}: step {path!r} is {done} already"
         raise Refused(message)
     if state.terminal:
@@ -71,7 +71,7 @@ def resolution(workflow: WorkflowDefinition, state: WorkflowState, event: StepRe
         )
         raise Refused(message)
     _check_open(state, path, verb)
-    return body, s.ROLLING_BACK if state.undoing else s.PAUSED if state.paused else s.RUNNING
+    return body, going_on(state)
 
 
 def _check_open(state: WorkflowState, path: str, verb: str) -> None:
@@ -96,12 +96,9 @@ def failed_step(state: WorkflowState) -> str:
         step = state.steps.get(name)
         if name in state.frames:
             return current(state) or name
-        if name == failed or step is None or step.status not in _PASSED:
+        if name == failed or step is None or step.status not in s.SETTLED:
             return name
     return state.names[-1]
-
-
-_PASSED = frozenset({s.COMPLETED, s.SKIPPED, s.COMPENSATED, s.COMPENSATION_FAILED})
 
 
 def _settled(state: WorkflowState, path: str, verb: str) -> None:
@@ -127,7 +124,7 @@ def _reopening(
     start = _start(state, path, workflow, verb)
     for before in start.before:
         step = state.steps.get(before)
-        if step is None or step.status not in {s.COMPLETED, s.SKIPPED}:
+        if step is None or step.status not in s.DONE:
             status = s.PENDING if step is None else step.status
             message = (
                 f"{verb} of step {path!r} is refused for workflow {state.name!r}, id {state.id!r}: step {before!r} "
@@ -145,7 +142,7 @@ def _reopening(
         pending = state.kept.get(name)
         if pending is not None:  # kept by an earlier retry, and its turn has not come yet
             if pending.how == s.COMPLETED:
-                kept[name] = [pending.how, pending.output, pending.set, pending.unset, pending.attempt]
+                kept[name] = pending.to_tree()
             continue
         step = state.steps.get(name)
         if step is not None and step.status == s.COMPLETED:
@@ -153,7 +150,7 @@ def _reopening(
             kept[name] = [s.COMPLETED, step.output, body.get("set", {}), body.get("del", []), step.attempt]
     for name, pending in state.kept.items():  # in a branch that is not taken now, and may be another time
         if name not in reset:
-            kept[name] = [pending.how, pending.output, pending.set, pending.unset, pending.attempt]
+            kept[name] = pending.to_tree()
     body = {"reset": reset + gone, "data": data, "kept": kept}
     if start.frames:
         body |= {"frames": start.frames, "lanes": start.lanes}

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from flux_core import state as s
-from flux_core.keys import idempotency_key
-from flux_core.paths import declared, renamed
+from flux_core.context import key_of
+from flux_core.paths import declared
 from flux_core.testing.journal import RUN
 from flux_core.testing.stubs import UNSET
 from flux_core.testing.typed import misfit
@@ -129,10 +129,7 @@ class Run:
     def idempotency_key(self, step: str, *, undo: bool = False) -> str:
         """The `ctx.idempotency_key` of the step (with `undo`, of its compensator): for a look at the other side."""
         self._step(step)
-        state = self._bench.state(self)
-        path = renamed(step, state.origins)  # a renamed step keeps its key
-        path = path + UNDO if undo else path
-        return idempotency_key(state.tenant, state.name, state.id, path, state.discarded.get(step, 0))
+        return key_of(self._bench.state(self), step + UNDO if undo else step)
 
     def story(self) -> str:
         """What happened, step by step, and what it waits for: what a failed assertion prints."""

@@ -18,7 +18,7 @@ from flux_cli.apps import opened
 from flux_cli.exits import GOOD, SOME_FAILED, UNUSABLE, USAGE, CommandFailed
 from flux_cli.failures import told
 from flux_cli.operation import note_memory
-from flux_cli.options import App
+from flux_cli.options import App, Statuses
 from flux_cli.output import drop_output, emit, note, notes, written
 from flux_cli.progress import Bar, PlainLines
 from flux_core import CorruptRecord, ImportUnfinished, InstanceRef, UnknownInstance
@@ -54,15 +54,7 @@ def export(
     ] = None,
     *,
     app: App = None,
-    status: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="STATUS",
-            help="Only those of this status; may be given several times.",
-            autocompletion=completion.statuses,
-            show_default=False,
-        ),
-    ] = None,
+    status: Statuses = None,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -13,7 +13,7 @@ from flux_cli.documents import listed
 from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.moments import ago, until
 from flux_cli.operation import note_memory
-from flux_cli.options import App
+from flux_cli.options import App, Statuses
 from flux_cli.output import emit, note, notes, results, written
 from flux_cli.styles import painted
 from flux_cli.targets import command
@@ -40,15 +40,7 @@ def list_instances(
     ] = None,
     *,
     app: App = None,
-    status: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="STATUS",
-            help="Only those of this status; may be given several times.",
-            autocompletion=completion.statuses,
-            show_default=False,
-        ),
-    ] = None,
+    status: Statuses = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help=f"At most so many ({_PAGE}, if it is not given).")
     ] = None,
