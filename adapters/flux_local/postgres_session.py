@@ -33,8 +33,6 @@ T = TypeVar("T")
 
 _BREAKING = ("08", "25006", "57P")
 """How the codes of errors begin after which other connections are no good either: broken, read only, shut down."""
-_LOOK_AFTER = 1.0
-"""Seconds of idleness after which a connection is looked at before it is used."""
 
 
 class _NoAnswer(psycopg.OperationalError):
@@ -68,12 +66,13 @@ def _limited(gen: Generator[Any, Any, T], give_up_at: float) -> Generator[Any, A
 class Session:
     """One connection in autocommit, with its cursor."""
 
-    __slots__ = ("_cursor", "connection", "idle_since")
+    __slots__ = ("_cursor", "_poll", "connection")
 
     def __init__(self, connection: _Connection) -> None:
         """Take over an open connection."""
         self.connection = connection
-        self.idle_since = 0.0
+        self._poll = select.poll()
+        self._poll.register(connection.fileno(), select.POLLIN)
         self._cursor = connection.cursor(binary=True)  # bytes come as they are, not as hexadecimal digits
 
     @property
@@ -98,11 +97,7 @@ class Session:
     @property
     def broken(self) -> bool:
         """Whether the other side has closed it, as far as can be told without asking."""
-        if self.connection.closed:
-            return True
-        poll = select.poll()
-        poll.register(self.connection.fileno(), select.POLLIN)
-        return bool(poll.poll(0))  # an idle server says nothing but good-bye
+        return bool(self.connection.closed or self._poll.poll(0))  # an idle server says nothing but good-bye
 
 
 class Sessions:
@@ -168,7 +163,6 @@ class Sessions:
     def give_back(self, session: Session, *, fine: bool = True) -> None:
         """End of a call. `fine`: nothing went wrong, so that the session may be used again."""
         if fine and not self._closed:
-            session.idle_since = time.monotonic()
             self._idle.append(session)
         else:
             session.close()
@@ -196,7 +190,7 @@ class Sessions:
                 session = self._idle.pop()  # the one used last: the others may be closed by whoever counts idleness
             except IndexError:
                 return None
-            if time.monotonic() - session.idle_since < _LOOK_AFTER or not session.broken:
+            if not session.broken:
                 return session
             session.close()
 
