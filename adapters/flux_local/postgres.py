@@ -29,10 +29,10 @@ _MOST = 2**30 - 2**16
 # Record and header in one statement, so in one commit and one round trip.
 _APPEND_WITH_HEADER = f"""
 WITH put AS (
-    INSERT INTO {{}}log (inst, seq, record) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING RETURNING inst
+    INSERT INTO {{}}log (inst, seq, record) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING inst
 )
 INSERT INTO {{}}header ({HEADER_COLUMNS})
-SELECT inst, %s::text, %s::text, %s::text, %s::text, %s::bigint, %s::bigint, %s::bigint, %s::bigint, %s::bigint FROM put
+SELECT inst, ?::text, ?::text, ?::text, ?::text, ?::bigint, ?::bigint, ?::bigint, ?::bigint, ?::bigint FROM put
 {REPLACE_HEADER}
 """  # noqa: S608 -- names
 
@@ -66,7 +66,7 @@ class PostgresStorage(SqlStorage):
             message = f"connections must be a whole number from 1 on, not {connections!r}"
             raise DefinitionError(message)
         prefix = f'"{checked_name(schema)}".'
-        super().__init__("PostgreSQL", "%s", prefix)
+        super().__init__("PostgreSQL", prefix)
         self._append_with_header_sql = _APPEND_WITH_HEADER.replace("{}", prefix)
         self._prefix = prefix
         self._settings = conninfo, schema, timeout, connections
@@ -83,16 +83,23 @@ class PostgresStorage(SqlStorage):
         statement = sql.append if header is None else self._append_with_header_sql
         values = (inst, seq, record) if header is None else (inst, seq, record, *ref, *header)
 
-        def put(cursor: Cursor) -> bytes | None:
-            while True:
-                if cursor.execute(statement, values).rowcount == 1:
-                    return None
-                if found := cursor.execute(sql.slot, (inst, seq)).fetchall():
-                    slot: bytes = found[0][0]
-                    return slot
+        # The way of every step. It repeats `_write` by hand to spare its calls.
+        sessions = self._opened or self._sessions()
+        session = sessions.take()
+        found: bytes | None = None
+        try:
+            while session.execute(statement, values).rowcount != 1:
+                if rows := session.execute(sql.slot, (inst, seq)).fetchall():
+                    found = rows[0][0]
+                    break
                 # It was purged in between: once more.
-
-        return self._write(put)
+        except BaseException as error:
+            sessions.discard(session)
+            if isinstance(error, sessions.driver_error):
+                raise sessions.fault(error) from error
+            raise
+        sessions.give_back(session)
+        return found
 
     # --- mailbox and snapshots ---------------------------------------------------------------------------
 
@@ -121,7 +128,7 @@ class PostgresStorage(SqlStorage):
             as_told = alone and bool(cursor.execute(self._sql.slot, (inst, seq)).fetchall())
             if as_told:
                 for table in TABLES:
-                    cursor.execute(f"DELETE FROM {self._prefix}{table} WHERE inst = %s", (inst,))  # noqa: S608 -- names
+                    cursor.execute(f"DELETE FROM {self._prefix}{table} WHERE inst = ?", (inst,))  # noqa: S608 -- names
             cursor.execute("COMMIT" if as_told else "ROLLBACK")
             return as_told
 
@@ -148,14 +155,14 @@ class PostgresStorage(SqlStorage):
         """Run `work` on a connection; what it leaves half-way is undone, by closing the connection."""
         sessions = self._opened or self._sessions()
         session = sessions.take(unchecked=unchecked)
-        fine = False
         try:
             result = work(session)
-            fine = True
-        except sessions.driver_error as error:
-            raise sessions.fault(error) from error
-        finally:
-            sessions.give_back(session, fine=fine)
+        except BaseException as error:
+            sessions.discard(session)
+            if isinstance(error, sessions.driver_error):
+                raise sessions.fault(error) from error
+            raise
+        sessions.give_back(session)
         return result
 
     def _read(self, query: str, *values: str | int) -> builtins.list[tuple[Any, ...]]:

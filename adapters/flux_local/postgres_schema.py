@@ -64,8 +64,8 @@ def sql(schema: str = "flux") -> str:
 
 
 LOOK = (
-    "SELECT to_regclass(%s) IS NOT NULL, obj_description(to_regclass(%s), 'pg_class'),"
-    " set_config('statement_timeout', %s, false), set_config('default_transaction_isolation', 'read committed', false),"
+    "SELECT to_regclass(?) IS NOT NULL, obj_description(to_regclass(?), 'pg_class'),"
+    " set_config('statement_timeout', ?, false), set_config('default_transaction_isolation', 'read committed', false),"
     " set_config('synchronous_commit',"
     " CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,"
     " false)"
@@ -105,11 +105,11 @@ def check(there: bool, comment: str | None, schema: str, place: str) -> None:  #
 
 def make(cursor: Cursor, schema: str, place: str) -> None:
     """Make schema and tables in one transaction, which the caller ends; nothing if they are there."""
-    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    cursor.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
     log = f'"{schema}".log'
     rows = cursor.execute(
-        "SELECT to_regnamespace(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL,"
-        " obj_description(to_regclass(%s), 'pg_class')",
+        "SELECT to_regnamespace(?) IS NOT NULL, to_regclass(?) IS NOT NULL,"
+        " obj_description(to_regclass(?), 'pg_class')",
         (f'"{schema}"', log, log),
     ).fetchall()
     has_schema, there, comment = rows[0]

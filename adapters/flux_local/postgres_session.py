@@ -1,4 +1,4 @@
-"""The connections of one `PostgresStorage`: as many as run at once, kept for the next call. It must not know SQL.
+"""The connections of one `PostgresStorage`: as many as run at once, kept for the next call. It must not know a table.
 
 This module imports the driver, so it is imported by the first call. A connection that broke is not used again, and with
 it go those that were idle: most likely they broke with it. After a fork a child opens its own and leaves the parent's
@@ -8,12 +8,11 @@ alone.
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import psycopg
@@ -22,86 +21,19 @@ from psycopg import conninfo as info
 from flux_core.errors import DefinitionError, StorageUnavailable
 from flux_local.postgres_faults import translate
 from flux_local.postgres_schema import check, look
+from flux_local.postgres_statement import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from flux_core.errors import FluxError
-    from flux_local.sql_storage import Cursor
-
-T = TypeVar("T")
 
 _BREAKING = ("08", "25006", "57P")
 """How the codes of errors begin after which other connections are no good either: broken, read only, shut down."""
 
 
-class _NoAnswer(psycopg.OperationalError):
-    """The time of a call is over."""
-
-
-class _Connection(psycopg.Connection[tuple[Any, ...]]):
-    """One that waits no longer than until `give_up_at`, whatever the network or the server does."""
-
-    give_up_at = float("inf")
-
-    def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
-        return super().wait(_limited(gen, self.give_up_at), *args, **options)
-
-
-def _limited(gen: Generator[Any, Any, T], give_up_at: float) -> Generator[Any, Any, T]:
-    """`gen`, which is asked every 100 ms at least, until it is too late."""
-    try:
-        wanted = next(gen)
-        while True:
-            ready = yield wanted
-            if not ready and time.monotonic() >= give_up_at:
-                message = "the call took longer than the timeout of PostgresStorage"
-                raise _NoAnswer(message)
-            wanted = gen.send(ready)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-
-
-class Session:
-    """One connection in autocommit, with its cursor."""
-
-    __slots__ = ("_cursor", "_poll", "connection")
-
-    def __init__(self, connection: _Connection) -> None:
-        """Take over an open connection."""
-        self.connection = connection
-        self._poll = select.poll()
-        self._poll.register(connection.fileno(), select.POLLIN)
-        self._cursor = connection.cursor(binary=True)  # bytes come as they are, not as hexadecimal digits
-
-    @property
-    def rowcount(self) -> int:
-        """See `Cursor`."""
-        return self._cursor.rowcount
-
-    def execute(self, query: str, values: Any = (), /) -> Cursor:
-        """See `Cursor`."""
-        self._cursor.execute(query.encode(), values or None)
-        return self
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """See `Cursor`."""
-        return self._cursor.fetchall()
-
-    def close(self) -> None:
-        """Close the connection; harmless when repeated."""
-        with suppress(psycopg.Error):
-            self.connection.close()
-
-    @property
-    def broken(self) -> bool:
-        """Whether the other side has closed it, as far as can be told without asking."""
-        return bool(self.connection.closed or self._poll.poll(0))  # an idle server says nothing but good-bye
-
-
 class Sessions:
     """All sessions of one store."""
+
+    driver_error = psycopg.Error
 
     def __init__(self, conninfo: str, schema: str, timeout: float, most: int, *, prepared: bool) -> None:
         """As `PostgresStorage` was given them. Opens nothing; `DefinitionError` if `conninfo` cannot be read."""
@@ -126,10 +58,45 @@ class Sessions:
         _living.add(self)
 
     def _start(self) -> None:
-        self._free = threading.BoundedSemaphore(self._most)
         self._idle: deque[Session] = deque()
+        self._change = threading.Condition()
+        """Held to count sessions, and to wait for one."""
+        self._count = 0
+        """Sessions that are open, or being opened."""
+        self._waiting = 0
 
-    driver_error = psycopg.Error
+    def take(self, *, unchecked: bool = False) -> Session:
+        """A session for one call, which ends no later than the timeout from now on.
+
+        `unchecked`: one that may find no tables.
+        """
+        give_up_at = time.monotonic() + self.timeout
+        while True:
+            try:
+                session = self._idle.pop()  # the one used last: the others may be closed by whoever counts idleness
+            except IndexError:
+                session = self._another(give_up_at, unchecked=unchecked)
+            if not self._closed and not session.broken:
+                session.give_up_at = give_up_at
+                return session
+            self.discard(session)
+            self._check_open()
+
+    def give_back(self, session: Session) -> None:
+        """End of a call in which nothing went wrong."""
+        self._idle.append(session)
+        if self._waiting:
+            with self._change:
+                self._change.notify()
+        if self._closed:
+            self.drop_idle()
+
+    def discard(self, session: Session) -> None:
+        """End of a session."""
+        session.close()
+        with self._change:
+            self._count -= 1
+            self._change.notify()
 
     def fault(self, error: psycopg.Error) -> FluxError:
         """The kit's error for `error`; if a connection broke, idle ones most likely broke with it."""
@@ -137,42 +104,11 @@ class Sessions:
             self.drop_idle()
         return translate(error, self.place)
 
-    def take(self, *, unchecked: bool = False) -> Session:
-        """A session for one call, which ends no later than the timeout from now on.
-
-        `unchecked`: one that may find no tables.
-        """
-        if self._closed:
-            raise StorageUnavailable(f"This PostgresStorage on {self.place} was closed. Make a new one.")
-        give_up_at = time.monotonic() + self.timeout
-        if not self._free.acquire(timeout=self.timeout):
-            raise StorageUnavailable(
-                f"The workflow store {self.place} did not answer: all {self._most} connections of this process were "
-                f"busy for {self.timeout:g} s. Run fewer at a time, or pass more connections= to PostgresStorage."
-            )
-        try:
-            session = None if unchecked else self._kept()
-            if session is None:
-                session = self._open(unchecked=unchecked)
-            session.connection.give_up_at = give_up_at
-        except BaseException:
-            self._free.release()
-            raise
-        return session
-
-    def give_back(self, session: Session, *, fine: bool = True) -> None:
-        """End of a call. `fine`: nothing went wrong, so that the session may be used again."""
-        if fine and not self._closed:
-            self._idle.append(session)
-        else:
-            session.close()
-        self._free.release()
-
     def drop_idle(self) -> None:
         """Close the sessions that nobody uses."""
         with suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                self.discard(self._idle.pop())
 
     def close(self) -> None:
         """Close every session; those that are in use when their call ends."""
@@ -184,26 +120,38 @@ class Sessions:
         _left_alone.extend(self._idle)
         self._start()
 
-    def _kept(self) -> Session | None:
-        while True:
+    def _another(self, give_up_at: float, *, unchecked: bool) -> Session:
+        """One that was given back meanwhile, or a new one if there may be more."""
+        with self._change:
+            self._waiting += 1  # first: whoever gives one back after this look tells us
             try:
-                session = self._idle.pop()  # the one used last: the others may be closed by whoever counts idleness
-            except IndexError:
-                return None
-            if not session.broken:
-                return session
-            session.close()
-
-    def _open(self, *, unchecked: bool) -> Session:
+                while True:
+                    self._check_open()
+                    with suppress(IndexError):
+                        return self._idle.pop()
+                    if self._count < self._most:
+                        self._count += 1
+                        break
+                    if not self._change.wait(give_up_at - time.monotonic()):
+                        raise self._too_busy()
+            finally:
+                self._waiting -= 1
         try:
-            connection = _Connection.connect(
-                self._conninfo, autocommit=True, prepare_threshold=5 if self._prepared else None
-            )
+            return self._open(give_up_at, unchecked=unchecked)
+        except BaseException:
+            with self._change:
+                self._count -= 1
+                self._change.notify()
+            raise
+
+    def _open(self, give_up_at: float, *, unchecked: bool) -> Session:
+        try:
+            connection = psycopg.connect(self._conninfo, autocommit=True)
         except psycopg.Error as error:
             raise translate(error, self.place) from error
-        session = Session(connection)
+        session = Session(connection, prepared=self._prepared)
         try:
-            connection.give_up_at = time.monotonic() + self.timeout
+            session.give_up_at = max(give_up_at, time.monotonic() + 1)
             there, comment = look(session, self.schema, self.timeout)
             if not unchecked:
                 check(there, comment, self.schema, self.place)
@@ -214,6 +162,16 @@ class Sessions:
             session.close()
             raise
         return session
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageUnavailable(f"This PostgresStorage on {self.place} was closed. Make a new one.")
+
+    def _too_busy(self) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"The workflow store {self.place} did not answer: all {self._most} connections of this process were "
+            f"busy for {self.timeout:g} s. Run fewer at a time, or pass more connections= to PostgresStorage."
+        )
 
 
 _living: WeakSet[Sessions] = WeakSet()

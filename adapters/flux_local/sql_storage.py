@@ -1,7 +1,7 @@
 """`SqlStorage`: what `SQLiteStorage` and `PostgresStorage` have in common, which is nearly all they ask a database for.
 
-The tables are the same (PROTOCOL, Layouts) and so are the statements, but for the mark of a parameter and the schema
-before a table's name. It must not know a driver, nor where a transaction begins: that is the business of the two.
+The tables are the same (PROTOCOL, Layouts) and so are the statements, but for the schema before a table's name. It must
+not know a driver, nor where a transaction begins: that is the business of the two.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Statements(NamedTuple):
     snapshot: str = "SELECT seq, state FROM {}snap WHERE inst = ?"
     list: str = "SELECT workflow, id, status, created_at, updated_at, epoch, seq, due FROM {}header WHERE "
 
-    def of(self, mark: str, schema: str) -> Statements:
-        """The same for a driver whose parameters are `mark`, on the tables of `schema` (with its point)."""
-        return Statements(*(text.replace("{}", schema).replace("?", mark) for text in self))
+    def of(self, schema: str) -> Statements:
+        """The same on the tables of `schema`, which ends with a point, or is empty."""
+        return Statements(*(text.replace("{}", schema) for text in self))
 
 
 HEADER_COLUMNS = "inst, tenant, workflow, id, status, created_at, updated_at, epoch, seq, due"
@@ -76,11 +76,10 @@ class SqlStorage(ABC):
 
     ephemeral = False
 
-    def __init__(self, place: str, mark: str = "?", schema: str = "") -> None:
-        """`place` is what messages call the store; `mark` and `schema` as for `Statements.of`."""
+    def __init__(self, place: str, schema: str = "") -> None:
+        """`place` is what messages call the store; `schema` as for `Statements.of`."""
         self._place = place
-        self._mark = mark
-        self._sql = Statements().of(mark, schema)
+        self._sql = Statements().of(schema)
 
     # --- what the two do their own way -----------------------------------------------------------------------
 
@@ -178,19 +177,18 @@ class SqlStorage(ABC):
         """
         if limit < 1:
             raise CallerError(f"A page needs a limit of at least 1, not {limit}.")
-        mark = self._mark
-        where, values = [f"tenant = {mark}"], [tenant]
+        where, values = ["tenant = ?"], [tenant]
         if workflow is not None:
-            where.append(f"workflow = {mark}")
+            where.append("workflow = ?")
             values.append(workflow)
         if statuses is not None:
-            where.append(f"status IN ({', '.join(mark for _ in statuses)})" if statuses else "1 = 0")
+            where.append(f"status IN ({', '.join('?' for _ in statuses)})" if statuses else "1 = 0")
             values.extend(statuses)
         after: tuple[str | int, ...] = ()
         if cursor is not None:
-            where.append(f"(created_at, id, workflow) < ({mark}, {mark}, {mark})")
+            where.append("(created_at, id, workflow) < (?, ?, ?)")
             after = decode_cursor(tenant, cursor)
-        order = f" ORDER BY created_at DESC, id DESC, workflow DESC LIMIT {mark}"
+        order = " ORDER BY created_at DESC, id DESC, workflow DESC LIMIT ?"
         rows = self._read(self._sql.list + " AND ".join(where) + order, *values, *after, limit + 1)
         items = [Listed(InstanceRef(tenant, row[0], row[1]), Header(*row[2:])) for row in rows[:limit]]
         if len(rows) <= limit:

@@ -11,7 +11,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from flux_core.errors import DefinitionError
-from flux_local.sql_storage import HEADER_COLUMNS, REPLACE_HEADER, TABLES, Cursor, SqlStorage, Statements
+from flux_local.sql_storage import HEADER_COLUMNS, REPLACE_HEADER, TABLES, Cursor, SqlStorage, Statements, too_large
 from flux_local.sqlite_faults import primary_code, translate
 from flux_local.sqlite_session import Session, Sessions
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 _LEVELS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG)
 
-_SQL = Statements().of("?", "")
+_SQL = Statements().of("")
 _APPEND = _SQL.append
 _SLOT = _SQL.slot
 _PUT_HEADER = f"INSERT INTO header ({HEADER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {REPLACE_HEADER}"  # noqa: S608 -- names
@@ -92,6 +92,9 @@ class SQLiteStorage(SqlStorage):
         except sqlite3.Error as error:
             if not session.closed:
                 raise self._fault(session, error) from error
+        except OverflowError as error:
+            self._refuse_too_long(error)
+            raise
         finally:
             sessions.writing.release()
         # The session was closed by a fork before the statement ran, or the instance was purged after it: once more.
@@ -152,6 +155,9 @@ class SQLiteStorage(SqlStorage):
                     return work(session.cursor)
             except sqlite3.Error as error:
                 raise self._fault(session, error) from error
+            except OverflowError as error:
+                self._refuse_too_long(error)
+                raise
             finally:
                 if not session.closed and session.connection.in_transaction:
                     session.undo()
@@ -168,6 +174,11 @@ class SQLiteStorage(SqlStorage):
                     return session.cursor.execute(query, values).fetchall()
                 except sqlite3.Error as error:
                     raise self._fault(session, error) from error
+
+    def _refuse_too_long(self, error: OverflowError) -> None:
+        """What the driver says of 2 GiB and more before SQLite is asked; of a number it says something else."""
+        if "BLOB" in str(error):
+            raise too_large(self._place, error) from error
 
     def _fault(self, session: Session, error: sqlite3.Error) -> Exception:
         """The kit's error for `error`. What does not pass by itself also costs the connection: the next is fresh."""

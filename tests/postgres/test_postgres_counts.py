@@ -9,7 +9,7 @@ import pytest
 from flux_core import FluxEngine, InstanceRef, create_workflow, wait
 from flux_core.testing import RecordingStorage
 from flux_local import PostgresStorage
-from flux_local.postgres_session import Session
+from flux_local.postgres_statement import Session
 
 if TYPE_CHECKING:
     from tests.services.postgres import Postgres
@@ -68,4 +68,4 @@ def test_a_new_connection_asks_once_what_is_there(
     second.header(ORDER)
     second.header(ORDER)
     second.close()
-    assert statements == ["SELECT to_regclass(%s)", "SELECT status,", "SELECT status,"]
+    assert statements == ["SELECT to_regclass(?)", "SELECT status,", "SELECT status,"]

@@ -24,6 +24,7 @@ from flux_core import (
     StorageUnavailable,
     create_workflow,
 )
+from flux_core.cursor import ListKey, encode_cursor
 from flux_core.testing import check_invariants
 from flux_local import PostgresStorage
 from flux_local.postgres_faults import translate
@@ -158,6 +159,29 @@ class TestTables:
         admin.execute(f"DELETE FROM {schema}.log WHERE seq = 2".encode())
         with pytest.raises(CorruptRecord, match=r"order/1 \(tenant acme\) in postgres on 127\.0\.0\.1:\d+ has 3"):
             store.read(ORDER)
+
+
+class TestIndexes:
+    def test_they_are_used_and_nothing_is_sorted(
+        self, store: PostgresStorage, opened: Opened, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = opened(f"{postgres.url}?options=-c%20enable_seqscan%3Doff%20-c%20enable_bitmapscan%3Doff")
+        seen: list[tuple[str, tuple[str | int, ...]]] = []
+        look = plain._read
+
+        def read(query: str, *values: str | int) -> list[tuple[Any, ...]]:
+            seen.append((query, values))
+            return look(query, *values)
+
+        monkeypatch.setattr(plain, "_read", read)
+        plain.due(5, 10)
+        plain.list("acme")
+        plain.list("acme", "order", ["failed"], 10, encode_cursor("acme", ListKey(5, "1", "order")))
+        plain.tail(ORDER)
+        plans = ["".join(line for (line,) in look(f"EXPLAIN {query}", *values)) for query, values in seen]
+        used = ["header_due", "header_newest", "header_newest", "log_pkey"]
+        assert [name in plan for name, plan in zip(used, plans, strict=True)] == [True] * 4, plans
+        assert [plan for plan in plans if "Sort" in plan] == []
 
 
 class TestWhoMayNot:
@@ -379,7 +403,7 @@ class TestTimeouts:
             other.execute(f"INSERT INTO {schema}.log VALUES ('acme/order/1', 0, 'x')".encode())
             held = threading.Thread(target=lambda: narrow_append(narrow))
             held.start()
-            while narrow._sessions()._free._value:
+            while not narrow._sessions()._count or narrow._sessions()._idle:
                 pass
             narrow._sessions().timeout = 0.2
             with pytest.raises(StorageUnavailable, match=r"all 1 connections of this process were busy for 0\.2 s"):
