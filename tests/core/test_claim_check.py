@@ -364,6 +364,12 @@ class TestDeletion:
         desk.another_engine(plan).delete("report", "r-1")
         assert len(plan.calls) == 8
 
+    def test_payloads_that_go_before_the_log_is_marked_would_be_noticed(self, desk: Desk) -> None:
+        desk.completed()
+        desk.payloads.purge(REF)  # the invocation died here
+        with pytest.raises(AssertionError, match=r"I14: record 0 of default/report/r-1"):
+            check_invariants(desk.store, REF)
+
     def test_who_was_not_answered_may_go_on_at_once(self, desk: Desk) -> None:
         desk.completed()
         plan = FaultPlan({7: UNAVAILABLE})  # the removing of the payloads

@@ -135,3 +135,15 @@ def postgres() -> Iterator[Postgres]:
         missing(f"psycopg ({error})", INSTALL)
     with running() as server:
         yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A database of its own, which is gone afterwards."""
+    import psycopg
+
+    name = f"database_{time.monotonic_ns()}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+        yield postgres.url.replace("/postgres", f"/{name}")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

@@ -31,7 +31,7 @@ from tests.simulation.shapes import SHAPES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flux_core import WorkflowStorage
+    from flux_core import Header, InstanceRef, WorkflowStorage
     from flux_core.testing import Call
     from tests.simulation.driving import Standing
     from tests.simulation.script import Shape
@@ -65,12 +65,38 @@ class OutsideDrive(Drive):
         return ClaimCheckStorage(storage, RecordingPayloads(self.payloads, storage), INLINE)
 
 
+class TooLate(ClaimCheckStorage):
+    """A claim check that puts a payload after the record that names it."""
+
+    def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
+        put, self.payloads = self.payloads, MemoryPayloads()
+        try:
+            found = super().append(ref, seq, record, header)
+        finally:
+            self.payloads = put
+        self._put(ref, record)
+        return found
+
+
+class LateDrive(OutsideDrive):
+    def _connection(self, before: Standing | None) -> WorkflowStorage:
+        storage = FaultyStorage(self.inner, self.plan)
+        return TooLate(storage, RecordingPayloads(self.payloads, storage), INLINE)
+
+
 @cache
 def calls(shape: Shape) -> list[Call]:
     """Of the run in which nothing goes wrong."""
     drive = OutsideDrive(shape)
     held_against(shape, drive)
     return drive.plan.calls
+
+
+def test_a_payload_that_is_put_too_late_would_be_noticed() -> None:
+    shape = named("outputs")
+    with pytest.raises(AssertionError, match="I14"):
+        for number in range(1, 20):
+            held_against(shape, LateDrive(shape, {number: CRASH_BEFORE}))
 
 
 def named(name: str) -> Shape:
