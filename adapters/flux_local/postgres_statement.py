@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _PREPARE_AFTER = 5
 """Times that a statement is sent whole before the connection is told to remember it, which costs a round trip."""
 _TEXT, _BINARY = 0, 1
-_READ, _WRITE = 1, 4
 
 
 def _whole(raw: bytes) -> int:
@@ -54,11 +53,21 @@ class NoAnswer(psycopg.OperationalError):
 class Session:
     """A connection in autocommit; as a `Cursor` it is what statements are run on."""
 
-    __slots__ = ("_connection", "_names", "_pgconn", "_poll", "_prepared", "_result", "_uses", "give_up_at")
+    __slots__ = (
+        "_connection",
+        "_either",
+        "_names",
+        "_pgconn",
+        "_prepared",
+        "_readable",
+        "_result",
+        "_uses",
+        "give_up_at",
+    )
 
     def __init__(self, connection: psycopg.Connection, *, prepared: bool) -> None:
         """Take over an open connection."""
-        self.give_up_at = float("inf")
+        self.give_up_at = 0.0
         """By the monotonic clock."""
         self._connection = connection
         self._pgconn = connection.pgconn
@@ -66,7 +75,8 @@ class Session:
         self._uses: dict[str, int] = {}
         self._names: dict[str, bytes] = {}
         self._result: PGresult | None = None
-        self._poll = _Poll(connection.fileno())
+        self._readable = _waiting(connection.fileno(), read=True)
+        self._either = _waiting(connection.fileno(), read=True, write=True)
 
     @property
     def rowcount(self) -> int:
@@ -118,7 +128,7 @@ class Session:
     @property
     def broken(self) -> bool:
         """Whether the other side has closed it, as far as can be told without asking: idle, it says only good-bye."""
-        return bool(self._connection.closed or self._poll.wait(_READ, 0))
+        return bool(self._readable(0.0))
 
     def close(self) -> None:
         """Close the connection; harmless when repeated."""
@@ -140,12 +150,12 @@ class Session:
         """Wait for the answer to what was sent, and read it to its end."""
         pgconn = self._pgconn
         while pgconn.flush():
-            self._wait(_READ | _WRITE)
+            self._wait(self._either)
             pgconn.consume_input()
         answer: PGresult | None = None
         while True:
             while pgconn.is_busy():
-                self._wait(_READ)
+                self._wait(self._readable)
                 pgconn.consume_input()
             result = pgconn.get_result()
             if result is None:
@@ -155,9 +165,9 @@ class Session:
             raise _error(answer)
         return answer
 
-    def _wait(self, events: int) -> None:
+    def _wait(self, ready: Callable[[float], object]) -> None:
         left = self.give_up_at - time.monotonic()
-        if left <= 0 or not self._poll.wait(events, left):
+        if left <= 0 or not ready(left):
             message = "the call took longer than the timeout of PostgresStorage"
             raise NoAnswer(message)
 
@@ -165,26 +175,17 @@ class Session:
 _FINE = frozenset({ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK})
 
 
-class _Poll:
-    """Waiting for a socket, with poll(2) where there is one, since select(2) knows only the first 1,024 files."""
+def _waiting(file: int, *, read: bool = False, write: bool = False) -> Callable[[float], object]:
+    """From seconds to something true if one of the two is possible by then.
 
-    __slots__ = ("_file", "_polls")
-
-    def __init__(self, file: int) -> None:
-        self._file = file
-        self._polls: dict[int, select.poll] = {}
-
-    def wait(self, events: int, seconds: float) -> object:
-        """Something true if one of `events` is there within `seconds`."""
-        if not hasattr(select, "poll"):
-            reading = [self._file] if events & _READ else []
-            writing = [self._file] if events & _WRITE else []
-            return any(select.select(reading, writing, [], min(seconds, 1e6)))
-        poll = self._polls.get(events)
-        if poll is None:
-            poll = self._polls[events] = select.poll()
-            poll.register(self._file, events)
-        return poll.poll(min(seconds * 1000, 1e9))
+    With poll(2) where there is one, since select(2) knows only the first 1,024 files.
+    """
+    if not hasattr(select, "poll"):
+        reading, writing = [file] * read, [file] * write
+        return lambda seconds: any(select.select(reading, writing, [], seconds))
+    poll = select.poll()
+    poll.register(file, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+    return lambda seconds: poll.poll(seconds * 1000)
 
 
 def _as_numbered(query: str) -> bytes:

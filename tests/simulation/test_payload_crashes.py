@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flux_core import MemoryStorage
+from flux_core import MemoryStorage, PayloadMissing
 from flux_core.claim_check import ClaimCheckStorage
 from flux_core.payloads import MemoryPayloads
 from flux_core.testing import (
@@ -93,10 +93,12 @@ def calls(shape: Shape) -> list[Call]:
 
 
 def test_a_payload_that_is_put_too_late_would_be_noticed() -> None:
-    shape = named("outputs")
-    with pytest.raises(AssertionError, match="I14"):
+    def try_all() -> None:
         for number in range(1, 20):
-            held_against(shape, LateDrive(shape, {number: CRASH_BEFORE}))
+            held_against(named("outputs"), LateDrive(named("outputs"), {number: CRASH_BEFORE}))
+
+    with pytest.raises((AssertionError, PayloadMissing), match="I14|kept outside of the store"):
+        try_all()
 
 
 def named(name: str) -> Shape:
