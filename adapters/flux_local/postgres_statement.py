@@ -127,8 +127,13 @@ class Session:
 
     @property
     def broken(self) -> bool:
-        """Whether the other side has closed it, as far as can be told without asking: idle, it says only good-bye."""
-        return bool(self._readable(0.0))
+        """Whether the other side has closed it, as far as can be told without asking."""
+        try:
+            while self._readable(0.0):  # idle, a server rarely says anything but good-bye
+                self._pgconn.consume_input()
+        except psycopg.Error:
+            return True
+        return False
 
     def close(self) -> None:
         """Close the connection; harmless when repeated."""

@@ -366,6 +366,25 @@ class TestBrokenConnections:
         assert store.append(ORDER, 0, b"whole") is None
 
 
+class TestEncryptedConnections:
+    def test_large_records_pass_both_ways_and_the_connection_is_kept(self) -> None:
+        with running(encrypted=True) as server:
+            store = PostgresStorage(f"{server.url}?sslmode=require")
+            store.ensure()
+            first = store._read("SELECT pg_backend_pid()")
+            assert store._read("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [(True,)]
+            records = [bytes([seq]) * size for seq, size in enumerate((1, 8191, 8192, 16_384, 100_000, 3_000_000))]
+            for seq, record in enumerate(records):
+                assert store.append(ORDER, seq, record) is None
+                assert store.tail(ORDER) == (seq, record)
+            assert store.read(ORDER) == records
+            assert store._read("SELECT pg_backend_pid()") == first
+            with psycopg.connect(server.url, autocommit=True) as admin:
+                terminate(admin)
+            assert store.read(ORDER) == records
+            store.close()
+
+
 class TestTimeouts:
     def test_a_lock_that_somebody_holds_ends_the_call_in_time(
         self, store: PostgresStorage, opened: Opened, schema: str, postgres: Postgres

@@ -55,8 +55,11 @@ def programs() -> Path | None:
 
 
 @contextmanager
-def running(*, durable: bool = False) -> Iterator[Postgres]:
-    """A server with its data in a folder of its own. `durable`: with the settings that production has."""
+def running(*, durable: bool = False, encrypted: bool = False) -> Iterator[Postgres]:
+    """A server with its data in a folder of its own.
+
+    `durable`: with the settings that production has. `encrypted`: it also speaks TLS, with a certificate of its own.
+    """
     where = programs()
     if where is None:
         missing("PostgreSQL", INSTALL)
@@ -69,6 +72,8 @@ def running(*, durable: bool = False) -> Iterator[Postgres]:
              "-E", "UTF8", "--locale-provider=icu", "--icu-locale=en", "--locale=C"],
         )  # fmt: skip
         (folder / "data" / "pg_hba.conf").write_text(_ACCESS)
+        if encrypted:
+            _certify(folder / "data")
         process, port = start(where, folder, durable=durable)
         with process:
             try:
@@ -106,6 +111,30 @@ def start(where: Path, folder: Path, port: int = 0, *, durable: bool = False) ->
             missing(f"PostgreSQL ({(folder / 'log').read_text(errors='replace')[-500:]})", INSTALL)
         time.sleep(0.05)
     return process, port
+
+
+def _certify(data: Path) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    valid = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    certificate = valid.sign(key, hashes.SHA256())
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (data / "server.crt").write_bytes(certificate.public_bytes(encoding))
+    (data / "server.key").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
+    (data / "server.key").chmod(0o600)
+    if OWNER is not None:
+        shutil.chown(data / "server.crt", OWNER, OWNER)
+        shutil.chown(data / "server.key", OWNER, OWNER)
+    with (data / "postgresql.conf").open("a") as settings:
+        settings.write("ssl = on\n")
 
 
 def _answers(port: int) -> bool:

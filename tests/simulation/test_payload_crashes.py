@@ -97,7 +97,7 @@ def test_a_payload_that_is_put_too_late_would_be_noticed() -> None:
         for number in range(1, 20):
             held_against(named("outputs"), LateDrive(named("outputs"), {number: CRASH_BEFORE}))
 
-    with pytest.raises((AssertionError, PayloadMissing), match="I14|kept outside of the store"):
+    with pytest.raises((AssertionError, PayloadMissing), match=r"I14|kept outside of the store"):
         try_all()
 
 
