@@ -20,6 +20,8 @@ from flux_core.errors import (
     LoopLimit,
     NonRetryable,
     NotFound,
+    PayloadMissing,
+    PayloadTooLarge,
     Refused,
     SecretExposed,
     SecretsNotConfigured,
@@ -39,7 +41,18 @@ from flux_core.errors import (
 from flux_core.logger import FluxConsoleLogger, FluxSilentLogger
 from flux_core.machine import Continuation
 from flux_core.memory import MemoryStorage
-from flux_core.ports import Clock, Entropy, Header, InstanceRef, Logger, Mail, TraceSink, WorkflowStorage
+from flux_core.ports import (
+    Clock,
+    Codec,
+    Entropy,
+    Header,
+    InstanceRef,
+    Logger,
+    Mail,
+    PayloadStorage,
+    TraceSink,
+    WorkflowStorage,
+)
 from flux_core.redaction import DEFAULT_REDACTED
 from flux_core.registered import register_type
 from flux_core.result import BatchResult, FluxResult, InstancePage, InstanceSummary
@@ -61,6 +74,7 @@ __all__ = [
     "BatchResult",
     "CallerError",
     "Clock",
+    "Codec",
     "Conflict",
     "Context",
     "Continuation",
@@ -92,6 +106,9 @@ __all__ = [
     "MemoryStorage",
     "NonRetryable",
     "NotFound",
+    "PayloadMissing",
+    "PayloadStorage",
+    "PayloadTooLarge",
     "Refused",
     "RetryPolicy",
     "Secret",

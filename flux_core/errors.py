@@ -54,6 +54,10 @@ class Refused(CallerError):
     """The verb is not allowed in the instance's present status (table of verbs in SEMANTICS)."""
 
 
+class PayloadTooLarge(CallerError):
+    """The store's service keeps nothing of that size, and the engine was given no `payloads=` to keep it elsewhere."""
+
+
 class WorkflowFailed(FluxError):
     """Raised by `FluxResult.raise_for_status()` for an instance that did not complete."""
 
@@ -133,3 +137,7 @@ class ImportUnfinished(InvocationError):
 
 class CorruptRecord(FluxError):
     """A stored record cannot be read: damaged, of a newer schema, or of a type that is not registered."""
+
+
+class PayloadMissing(CorruptRecord):
+    """What a record keeps outside of the store is not in the payload store that was asked (PROTOCOL, I14)."""
