@@ -42,6 +42,15 @@ class UnknownInstance(NotFound):
     """No instance of that id exists in the store."""
 
 
+class PurgeUnfinished(UnknownInstance):
+    """The instance is being deleted, or its deletion was interrupted: deleting it again completes it."""
+
+    def __init__(self, message: str, seq: int) -> None:
+        """`seq` is the number that `WorkflowStorage.purge` was called with."""
+        super().__init__(message)
+        self.seq = seq
+
+
 class UnknownStep(NotFound):
     """The workflow has no step of that name."""
 
