@@ -24,9 +24,7 @@ class Loaded:
 
     __slots__ = ("log_bytes", "log_records", "snapshot_bytes", "state")
 
-    def __init__(
-        self, state: WorkflowState, log_bytes: int = 0, snapshot_bytes: int = 0, log_records: int = 0
-    ) -> None:
+    def __init__(self, state: WorkflowState, log_bytes: int = 0, snapshot_bytes: int = 0, log_records: int = 0) -> None:
         self.state = state
         self.log_bytes = log_bytes
         self.log_records = log_records

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Mapping, Sequence
 
+    from google.auth.credentials import Credentials
+
     from flux_core.ports import Due, Header, InstanceRef, Mail, Page
     from flux_gcp.firestore_instances import Instances
 
@@ -40,7 +42,7 @@ class FirestoreStorage:
         *,
         prefix: str = FirestoreSettings().prefix,
         timeout: float = FirestoreSettings().timeout,
-        credentials: object | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         """Check the arguments; nothing of Google's is imported and nothing connected before the first call."""
         self.settings = FirestoreSettings(project, database, prefix, timeout).checked()

@@ -18,6 +18,7 @@ from flux_gcp.firestore_indexes import definitions
 
 if TYPE_CHECKING:
     from google.api_core.operation import Operation
+    from google.auth.credentials import Credentials
 
     from flux_gcp.firestore_indexes import FieldOverride
     from flux_gcp.firestore_indexes import Index as Wanted
@@ -27,7 +28,7 @@ _PATIENCE: Final = 1800.0
 """Seconds that building may take."""
 
 
-def admin_client(credentials: object | None) -> FirestoreAdminClient:
+def admin_client(credentials: Credentials | None) -> FirestoreAdminClient:
     """Google's client for administrators."""
     return FirestoreAdminClient(credentials=credentials)
 
@@ -69,14 +70,9 @@ def _ensure_database(admin: FirestoreAdminClient, database: str, location: str |
 
 def _begin_index(admin: FirestoreAdminClient, database: str, index: Wanted) -> Operation | None:
     parent = f"{database}/collectionGroups/{index['collectionGroup']}"
-    fields = [
-        Index.IndexField(field_path=field["fieldPath"], order=Index.IndexField.Order[field["order"]])
-        for field in index["fields"]
-    ]
+    fields = [Index.IndexField(field_path=field["fieldPath"], order=field["order"]) for field in index["fields"]]
     try:
-        return admin.create_index(
-            parent=parent, index=Index(query_scope=Index.QueryScope[index["queryScope"]], fields=fields)
-        )
+        return admin.create_index(parent=parent, index=Index(query_scope=index["queryScope"], fields=fields))
     except AlreadyExists:
         return None
 

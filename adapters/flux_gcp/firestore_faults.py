@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flux_core.errors import FluxError, PayloadTooLarge, StorageUnavailable
+from flux_core.errors import FluxError, PayloadTooLarge, PurgeUnfinished, StorageUnavailable
 from flux_gcp import settings as names
 
 if TYPE_CHECKING:
@@ -113,9 +113,10 @@ def too_large(ref: InstanceRef, what: str, size: int, largest: int) -> PayloadTo
     )
 
 
-def being_purged(ref: InstanceRef, seq: int) -> StorageUnavailable:
-    """The instance is being deleted, or that was interrupted."""
-    return StorageUnavailable(
-        f"{ref.workflow}/{ref.id} (tenant {ref.tenant}) is being deleted. If that was interrupted, finish it: "
-        f"storage.purge(InstanceRef({ref.tenant!r}, {ref.workflow!r}, {ref.id!r}), {seq})."
+def being_purged(ref: InstanceRef, seq: int) -> PurgeUnfinished:
+    """The instance, whose newest record was `seq`, is being deleted, or that was interrupted."""
+    return PurgeUnfinished(
+        f"workflow {ref.workflow!r}, id {ref.id!r} (tenant {ref.tenant!r}) is being deleted; if that was interrupted, "
+        "delete it again to complete it",
+        seq,
     )

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Sequence
 
+    from google.auth.credentials import Credentials
+
     from flux_gcp.firestore_messages import Message
     from flux_gcp.settings import FirestoreSettings
 
@@ -56,7 +58,7 @@ _CHANGED: Final = frozenset({"FAILED_PRECONDITION", "NOT_FOUND"})
 class Instances:
     """What a `FirestoreStorage` does once it is open; the port tells what each method promises."""
 
-    def __init__(self, settings: FirestoreSettings, credentials: object | None) -> None:
+    def __init__(self, settings: FirestoreSettings, credentials: Credentials | None) -> None:
         self.wire = Wire(settings, credentials)
         self._names = self.wire.names
 
@@ -112,7 +114,7 @@ class Instances:
         return (seq_of(found[0].name), found[0].fields["record"].bytes_value) if found else None
 
     def _is_grave(self, ref: InstanceRef, document: Message) -> bool:
-        """Whether the newest document is a tombstone; `StorageUnavailable` if what it is for is not gone yet."""
+        """Whether the newest document is a tombstone; `PurgeUnfinished` if what it is for is not all gone."""
         if not purging.is_tombstone(document):
             return False
         if purging.is_left(document):
@@ -120,7 +122,7 @@ class Instances:
         return True
 
     def _check_alive(self, ref: InstanceRef, instance: str, seq: int, tombstone: Message, end: float) -> None:
-        """Let a log that was begun anew grow over the tombstone of an older one, but not the older one's late writer."""
+        """Let a log that was begun anew grow over the tombstone of an older one, but no late writer of the older."""
         self._is_grave(ref, tombstone)
         (before,) = self.wire.get([self._names.record(instance, seq - 1)], end)
         if before is None:
@@ -289,11 +291,8 @@ def _header_fields(ref: InstanceRef, header: Header) -> dict[str, Message]:
 
 def _header(document: Message) -> Header:
     fields = document.fields
-    return Header(
-        fields["status"].string_value,
-        *(fields[name].integer_value for name in ("created_at", "updated_at", "epoch", "seq")),
-        _due(document),
-    )
+    created, updated, epoch, seq = (fields[name].integer_value for name in ("created_at", "updated_at", "epoch", "seq"))
+    return Header(fields["status"].string_value, created, updated, epoch, seq, _due(document))
 
 
 def _due(document: Message) -> int | None:

@@ -1,8 +1,8 @@
 """The way to Firestore: one channel, three calls, and what to do when one of them is not answered.
 
-It must not know what a document means. It imports Google's libraries at its top, which takes some 0.4 s: so it is itself
-imported when a store is first used. The calls are Firestore's own (Commit, BatchGetDocuments, RunQuery) with the library's
-messages; its `Client` would translate every value twice, and its transactions cost two calls more.
+It must not know what a document means. It imports Google's libraries at its top, which takes some 0.4 s: so it is
+itself imported when a store is first used. The calls are Firestore's own (Commit, BatchGetDocuments, RunQuery) with the
+library's messages; its `Client` would translate every value twice, and its transactions cost two calls more.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from flux_gcp.firestore_messages import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from google.auth.credentials import Credentials
 
     from flux_gcp.firestore_messages import Message
     from flux_gcp.settings import FirestoreSettings
@@ -60,7 +62,7 @@ _OPTIONS = (
 class Wire:
     """The connection of one store. Threads share it."""
 
-    def __init__(self, settings: FirestoreSettings, credentials: object | None) -> None:
+    def __init__(self, settings: FirestoreSettings, credentials: Credentials | None) -> None:
         """Find credentials and project, and make the channel; nothing is sent yet."""
         self.settings = settings
         emulator = os.environ.get(names.EMULATOR)
@@ -187,7 +189,7 @@ def _route(key: str, value: str) -> tuple[str, str]:
     return header
 
 
-def _connect(credentials: object | None, project: str | None) -> tuple[grpc.Channel, str]:
+def _connect(credentials: Credentials | None, project: str | None) -> tuple[grpc.Channel, str]:
     import google.auth
     from google.auth.exceptions import GoogleAuthError
 
