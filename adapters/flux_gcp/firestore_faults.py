@@ -35,7 +35,7 @@ def translate(code: str, details: str, settings: FirestoreSettings, database: st
     if is_too_large(details):
         return PayloadTooLarge(
             f"Firestore ({database}) takes at most 1 MiB a document and 10 MiB a commit: {details} "
-            "Give the engine a payload store, which keeps large values elsewhere."
+            "Pass FluxEngine(payloads=...), which keeps large values elsewhere."
         )
     return StorageUnavailable(f"Firestore ({database}) {_advice(code, details, settings)} ({code}: {details})")
 
@@ -109,7 +109,7 @@ def too_large(ref: InstanceRef, what: str, size: int, largest: int) -> PayloadTo
     """`what` of an instance is above what Firestore takes."""
     return PayloadTooLarge(
         f"{what} of {ref.workflow}/{ref.id} (tenant {ref.tenant}) has {size:,} bytes; Firestore takes at most "
-        f"{largest:,}. Give the engine a payload store, which keeps large values elsewhere."
+        f"{largest:,}. Pass FluxEngine(payloads=...), which keeps large values elsewhere."
     )
 
 

@@ -17,7 +17,7 @@ from heapq import merge
 from typing import TYPE_CHECKING, Final
 
 from flux_core.cursor import ListKey, decode_cursor, encode_cursor
-from flux_core.errors import CorruptRecord, UnknownInstance
+from flux_core.errors import CorruptRecord, PurgeUnfinished, UnknownInstance
 from flux_core.ports import Due, Header, InstanceRef, Listed, Mail, Page
 from flux_gcp import firestore_faults as faults
 from flux_gcp import firestore_purge as purging
@@ -106,12 +106,15 @@ class Instances:
 
     def tail(self, ref: InstanceRef) -> tuple[int, bytes] | None:
         """One query; a second where the id was used before and deleted."""
+        found = self._newest(ref, self.wire.end())
+        return None if found is None else (seq_of(found.name), found.fields["record"].bytes_value)
+
+    def _newest(self, ref: InstanceRef, end: float) -> Message | None:
         instance, log = self._names.instance(ref), self._names.log
-        end = self.wire.end()
         found = self.wire.query(instance, by_name(log, 1), end)
         if found and self._is_grave(ref, found[0]):
             found = self.wire.query(instance, by_name(log, 1, after=found[0].name), end)
-        return (seq_of(found[0].name), found[0].fields["record"].bytes_value) if found else None
+        return found[0] if found else None
 
     def _is_grave(self, ref: InstanceRef, document: Message) -> bool:
         """Whether the newest document is a tombstone; `PurgeUnfinished` if what it is for is not all gone."""
@@ -257,14 +260,12 @@ class Instances:
     def purge(self, ref: InstanceRef, seq: int) -> bool:
         """The tail, then as `firestore_purge` says."""
         instance = self._names.instance(ref)
-        newest = self.wire.query(instance, by_name(self._names.log, 1), self.wire.end())
-        if not newest:
-            return False
         by = os.urandom(16).hex()
-        if purging.is_tombstone(newest[0]) and purging.is_left(newest[0]):
-            return seq_of(newest[0].name) - 1 == seq and purging.finish(self.wire, instance, seq, by)
-        tail = self.tail(ref)
-        if tail is None or tail[0] != seq:
+        try:
+            newest = self._newest(ref, self.wire.end())
+        except PurgeUnfinished as begun:
+            return begun.seq == seq and purging.finish(self.wire, instance, seq, by)
+        if newest is None or seq_of(newest.name) != seq:
             return False
         return purging.purge(self.wire, instance, seq, by)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,12 @@ def new_project() -> str:
 def head(seq: int, due: int | None = None, *, status: str = "running", epoch: int = 1) -> Header:
     """A header with what the test is not about filled in."""
     return Header(status, 1, 1, epoch, seq, due)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The top folder of the repository."""
+    return Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +72,8 @@ def store(open_store: Callable[..., FirestoreStorage], relay: Relay) -> Firestor
 
 
 @pytest.fixture
-def direct(open_store: Callable[..., FirestoreStorage], store: FirestoreStorage, firestore_emulator: str) -> FirestoreStorage:
+def direct(
+    open_store: Callable[..., FirestoreStorage], store: FirestoreStorage, firestore_emulator: str
+) -> FirestoreStorage:
     """Another connection to the same data, past the relay: somebody else."""
     return open_store(firestore_emulator, store.settings.project)

@@ -64,7 +64,7 @@ class Relay(grpc.GenericRpcHandler):
         self.trouble: Callable[[str, int], Trouble | None] = lambda method, number: None
         self.seen: list[tuple[str, Message]] = []
         """Every request, also those that met trouble."""
-        self.meanwhile: Callable[[str, int], None] = lambda method, number: None
+        self.meanwhile: Callable[[str, int], object] = lambda method, number: None
         """Called before a call goes through, with its number: somebody else's work."""
         self._bill = Counter[str]()
         self._numbers = Counter[str]()
@@ -97,11 +97,11 @@ class Relay(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """Pass a call on, as bytes."""
         method = str(handler_call_details.method).rpartition("/")[2]
-        metadata = [
+        metadata = tuple(
             (key, value)
             for key, value in handler_call_details.invocation_metadata
             if key in {"authorization", "google-cloud-resource-prefix", "x-goog-request-params"}
-        ]
+        )
         if method == COMMIT:
             return grpc.unary_unary_rpc_method_handler(
                 lambda request, context: self._pass_on(method, request, context, metadata)[0]
@@ -111,7 +111,7 @@ class Relay(grpc.GenericRpcHandler):
         )
 
     def _pass_on(
-        self, method: str, request: bytes, context: grpc.ServicerContext, metadata: list[tuple[str, str | bytes]]
+        self, method: str, request: bytes, context: grpc.ServicerContext, metadata: tuple[tuple[str, str | bytes], ...]
     ) -> list[bytes]:
         message = _REQUESTS[method].FromString(request)
         with self._lock:
@@ -124,12 +124,14 @@ class Relay(grpc.GenericRpcHandler):
         self.meanwhile(method, number)
         try:
             if method == COMMIT:
-                answers = [self._channel.unary_unary(_SERVICE + method)(request, metadata=metadata)]
+                once: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_SERVICE + method)
+                answers = [once(request, metadata=metadata)]
             else:
-                answers = list(self._channel.unary_stream(_SERVICE + method)(request, metadata=metadata))
+                many: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(_SERVICE + method)
+                answers = list(many(request, metadata=metadata))
         except grpc.RpcError as error:
             self._count(method, message, [])
-            context.abort(error.code(), error.details())
+            context.abort(error.code(), error.details() or "")
         self._count(method, message, answers)
         if trouble is not None:
             self._fail(trouble, context)
