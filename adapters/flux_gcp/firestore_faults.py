@@ -56,8 +56,9 @@ def _advice(code: str, details: str, settings: FirestoreSettings) -> str:
             return f"could not be asked, since the credentials could not be renewed, {given_up}. {_LOG_IN}"
         case "PERMISSION_DENIED":
             return (
-                "refuses access. Give the service account the role roles/datastore.user on the project, enable the API "
-                f"(`gcloud services enable firestore.googleapis.com`), and look at {names.PROJECT}."
+                "refuses access. Give the service account the role roles/datastore.user on the project (ensure() needs "
+                "roles/datastore.owner), enable the API (`gcloud services enable firestore.googleapis.com`), and look "
+                f"at {names.PROJECT}."
             )
         case "NOT_FOUND":
             return (
@@ -90,8 +91,8 @@ def no_credentials(error: Exception) -> StorageUnavailable:
 def no_project() -> StorageUnavailable:
     """Nothing says which project is meant."""
     return StorageUnavailable(
-        f"Firestore needs a project: set {names.PROJECT} (or {names.GOOGLE_PROJECT}), or pass "
-        "FirestoreStorage(project=...)."
+        f"Firestore needs a project: pass FirestoreStorage(project=...), set {names.GOOGLE_PROJECT}, or set "
+        f"{names.PROJECT} and use FirestoreStorage.from_env()."
     )
 
 

@@ -68,7 +68,7 @@ class FirestoreSettings(NamedTuple):
                 f"The timeout of a FirestoreStorage ({TIMEOUT}) must be a positive number of seconds, "
                 f"not {self.timeout!r}."
             )
-        if len(self.prefix) > _LONGEST_PREFIX or not _PREFIX_CHARACTERS.issuperset(self.prefix) or self.prefix == "__":
+        if len(self.prefix) > _LONGEST_PREFIX or not _PREFIX_CHARACTERS.issuperset(self.prefix):
             raise DefinitionError(
                 f"The collection prefix of a FirestoreStorage ({PREFIX}) may have up to {_LONGEST_PREFIX} of "
                 f"A-Z a-z 0-9 _ -, not {self.prefix!r}."

@@ -22,8 +22,10 @@ from flux_core import (
     sleep,
     wait,
 )
+from flux_core.claim_check import ClaimCheckStorage
 from flux_core.codec import decode_record, decode_state, encode_state
 from flux_core.machine import evolve, fold
+from flux_core.payloads import MemoryPayloads
 from flux_core.testing import (
     CRASH_AFTER,
     FaultPlan,
@@ -211,6 +213,11 @@ class TestWhenASnapshotIsWritten:
         assert first is not None
         assert 20 <= first <= 24
         assert all(later is not None and 20 < later - first <= 25 for later in more)
+
+    def test_what_a_store_says_of_its_reads_goes_through_the_layers_around_it(self) -> None:
+        layers = (ClaimCheckStorage(BillsReads(), MemoryPayloads()), RecordingStorage(BillsReads()))
+        assert [layer.snapshot_records for layer in layers] == [20, 20]
+        assert ClaimCheckStorage(MemoryStorage(), MemoryPayloads()).snapshot_records == 0
 
     def test_where_reads_are_billed_a_run_of_one_episode_still_writes_none(self) -> None:
         bench = Bench(BillsReads())

@@ -230,8 +230,15 @@ class TestMessages:
     def test_no_project(self) -> None:
         from google.auth.credentials import AnonymousCredentials
 
-        with pytest.raises(StorageUnavailable, match=f"{names.PROJECT} .or {names.GOOGLE_PROJECT}"):
+        with pytest.raises(
+            StorageUnavailable, match=rf"FirestoreStorage\(project=.*{names.GOOGLE_PROJECT}.*{names.PROJECT}"
+        ):
             FirestoreStorage(credentials=AnonymousCredentials()).read(ORDER)
+
+    def test_nobody_at_the_address(self, open_store: Callable[..., FirestoreStorage]) -> None:
+        store = open_store("127.0.0.1:1", timeout=0.5)
+        with pytest.raises(StorageUnavailable, match=rf"did not answer and was given up.*Is {names.EMULATOR} meant"):
+            store.append(ORDER, 0, b"x")
 
     def test_a_limit_below_one_and_a_foreign_cursor_are_the_callers_mistake(self, store: FirestoreStorage) -> None:
         with pytest.raises(CallerError, match="at least 1, not 0"):
