@@ -93,6 +93,16 @@ def test_a_settle_that_lost_its_race_after_a_lost_answer_does_not_claim_the_othe
     assert store.header(ORDER) == head(0, due=60)
 
 
+def test_of_two_settles_to_the_same_time_only_one_claims_it(
+    store: FirestoreStorage, direct: FirestoreStorage, relay: Relay
+) -> None:
+    store.append(ORDER, 0, b"start", head(0, due=50))
+    relay.again(lambda method, number: None)
+    relay.meanwhile = lambda method, number: method == COMMIT and direct.settle(ORDER, 0, 50, 70)
+    assert store.settle(ORDER, 0, 50, 70) is False
+    assert store.header(ORDER) == head(0, due=70)
+
+
 def test_an_append_that_lost_its_race_after_a_lost_answer_gives_the_others_bytes(
     store: FirestoreStorage, direct: FirestoreStorage, relay: Relay
 ) -> None:
