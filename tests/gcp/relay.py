@@ -66,6 +66,8 @@ class Relay(grpc.GenericRpcHandler):
         """Every request, also those that met trouble."""
         self.meanwhile: Callable[[str, int], object] = lambda method, number: None
         """Called before a call goes through, with its number: somebody else's work."""
+        self.limits: list[float | None] = []
+        """Seconds that the client gave each call when it came."""
         self._bill = Counter[str]()
         self._numbers = Counter[str]()
         self._lock = threading.Lock()
@@ -118,6 +120,7 @@ class Relay(grpc.GenericRpcHandler):
             self._numbers[method] += 1
             number = self._numbers[method]
             self.seen.append((method, message))
+            self.limits.append(context.time_remaining())
             trouble = self.trouble(method, number)
         if trouble is not None and not trouble.after:
             self._fail(trouble, context)
