@@ -20,6 +20,7 @@ class StorageLayer:
         """`inner` does the work, and is closed with this one."""
         self.inner = inner
         self.ephemeral = inner.ephemeral
+        self.snapshot_records: int = getattr(inner, "snapshot_records", 0)
 
     def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
         """Put `record` at `seq` unless the slot is taken: None if written, else the bytes found."""

@@ -75,6 +75,9 @@ class WorkflowStorage(Protocol):
     Reads see every write that was acknowledged before they began; only `due` and `list` may lag behind, where they
     read a secondary index that is consistent in the end (DynamoDB). Every method raises `StorageUnavailable` when
     the store did not answer; a write may then have happened or not.
+
+    A store that bills each record read may also have `snapshot_records`, an int: a snapshot is then also worth it where
+    more records than that would have to be read without one (PROTOCOL rule 12). Without it, or 0, only bytes count.
     """
 
     ephemeral: bool

@@ -96,6 +96,7 @@ class RecordingStorage:
         """`inner` is the store that does the work."""
         self.inner = inner
         self.ephemeral = inner.ephemeral
+        self.snapshot_records: int = getattr(inner, "snapshot_records", 0)
         self.calls: list[Call] = []
 
     def take(self) -> list[str]:

@@ -40,7 +40,10 @@ def bash_blocks(page: Path) -> Document:
     return Sybil(parsers=[CodeBlockParser(language="bash", evaluator=lambda _: None)], path=str(ROOT)).parse(page)
 
 
-EMULATORS = {"PostgresStorage": ("postgres_url", "DATABASE_URL")}
+EMULATORS = {
+    "PostgresStorage": ("postgres_url", "DATABASE_URL"),
+    "flux_gcp": ("firestore_emulator", "FIRESTORE_EMULATOR_HOST"),
+}
 """By what a page imports: the fixture that starts what it needs, and the variable that tells where it is."""
 
 
