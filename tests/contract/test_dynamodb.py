@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 
 from flux_aws import DynamoDBStorage
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from tests.services.moto import Moto
 
 _numbers = count(1)
+
+
+@cache
+def _session() -> object:
+    """One for all, since it is what takes its time: it reads AWS's descriptions of its services."""
+    return boto3.session.Session()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -37,12 +45,12 @@ class TestDynamoDBStorage(StoreContract):
     crowd = 24
 
     def make_store(self) -> DynamoDBStorage:
-        return DynamoDBStorage(f"contract-{next(_numbers)}")
+        return DynamoDBStorage(f"contract-{next(_numbers)}", session=_session())
 
     def reopen(self, store: WorkflowStorage) -> DynamoDBStorage:
         assert isinstance(store, DynamoDBStorage)
         store.close()
-        return DynamoDBStorage(store.table)
+        return DynamoDBStorage(store.table, session=_session())
 
     # An item holds 400 KB. What is larger is for the layer above, which keeps it outside.
 
