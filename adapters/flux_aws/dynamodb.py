@@ -100,6 +100,11 @@ class DynamoDBStorage:
         """The name or ARN of the table."""
         return self._requests.table
 
+    @property
+    def client(self) -> Any:
+        """The SDK's client, made if need be: to hook into (tracing, metering), not to write with."""
+        return self._requests.client
+
     # --- the log ---------------------------------------------------------------------------------------
 
     def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
@@ -263,7 +268,7 @@ class DynamoDBStorage:
         """For development: create the table with indexes, TTL and point-in-time recovery if it is absent."""
         from flux_aws.dynamodb_table import ensure
 
-        ensure(self._requests.client, self.table, self._clock)
+        ensure(self.client, self.table, self._clock)
 
     def close(self) -> None:
         """Release the connections; again is harmless, later calls raise `StorageUnavailable`."""

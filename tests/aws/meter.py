@@ -40,11 +40,11 @@ class Meter:
         self.requests: list[Request] = []
         self.sizes: list[int] = []
         """Bytes of each log item written."""
-        self._looks = onlooker._requests.client
+        self._looks = onlooker.client
         self._table = store.table
         self._before: dict[str, Any] = {}
         self._asked: dict[str, Any] = {}
-        events = store._requests.client.meta.events
+        events = store.client.meta.events
         events.register("provide-client-params.dynamodb.*", self._on_parameters)
         events.register("after-call.dynamodb.*", self._on_answer)
 

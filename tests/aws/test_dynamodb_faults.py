@@ -180,7 +180,7 @@ class TestTheTimeLimit:
         assert store.append(ORDER, 0, b"mine") is None
 
     def test_an_attempt_ends_in_half_of_it(self, open_store: Callable[..., DynamoDBStorage]) -> None:
-        config = open_store(call_timeout=4.0)._requests.client.meta.config
+        config = open_store(call_timeout=4.0).client.meta.config
         assert config.connect_timeout + config.read_timeout <= 2.0
         assert config.retries["total_max_attempts"] == 1, "the SDK's own retries know no limit of time"
 

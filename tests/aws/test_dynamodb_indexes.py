@@ -66,7 +66,7 @@ class TestTheDueIndex:
     def test_is_spread_over_its_shards(self, store: DynamoDBStorage) -> None:
         for number in range(24):
             store.append(ref(number), 0, b"start", header(due=NOW + number))
-        found = store._requests.client.scan(TableName=store.table, IndexName="GSI2")["Items"]
+        found = store.client.scan(TableName=store.table, IndexName="GSI2")["Items"]
         assert {item["DP"]["S"] for item in found} == {"D#0", "D#1", "D#2", "D#3"}
         assert [entry.due for entry in store.due(NOW + 100, 100)] == [NOW + number for number in range(24)]
 
@@ -79,7 +79,7 @@ class TestTheDueIndex:
         store.append(ref(1), 0, b"start", header(due=NOW))
         store.append(ref(2), 0, b"start", header(due=None))
         store.append(ref(1), 1, b"end", header(1, "completed"))
-        assert store._requests.client.scan(TableName=store.table, IndexName="GSI2")["Count"] == 0
+        assert store.client.scan(TableName=store.table, IndexName="GSI2")["Count"] == 0
 
     def test_finds_everything_after_shards_were_added(
         self, store: DynamoDBStorage, open_store: Callable[..., DynamoDBStorage]

@@ -53,7 +53,7 @@ def fill(store: DynamoDBStorage, records: int = 4, life: bytes = b"old") -> None
 
 def items(store: DynamoDBStorage) -> dict[str, dict[str, Any]]:
     """All that the table holds; only a test may scan it."""
-    found = store._requests.client.scan(TableName=store.table, ConsistentRead=True)["Items"]
+    found = store.client.scan(TableName=store.table, ConsistentRead=True)["Items"]
     return {item["SK"]["S"]: item for item in found}
 
 

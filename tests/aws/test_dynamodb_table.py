@@ -96,7 +96,7 @@ class TestSettings:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", moto.endpoint)
         store = DynamoDBStorage.from_env()
         assert store.table == "from-the-environment"
-        assert store._requests.client.meta.region_name == "eu-west-3"
+        assert store.client.meta.region_name == "eu-west-3"
         store.ensure()
         assert store.tail(ORDER) is None
         store.close()
@@ -123,7 +123,7 @@ class TestSettings:
     def test_a_session_of_ones_own_is_used(self, moto: Moto, open_store: Callable[..., DynamoDBStorage]) -> None:
         session = boto3.session.Session(region_name="ap-south-1")
         store = DynamoDBStorage("flux", session=session, region="ap-south-1", endpoint=moto.endpoint)
-        assert store._requests.client.meta.region_name == "ap-south-1"
+        assert store.client.meta.region_name == "ap-south-1"
         store.close()
 
 
@@ -136,26 +136,26 @@ class TestStartUp:
         assert loaded & {"boto3", "botocore", "urllib3", "logging", "asyncio", "json", "uuid"} == set()
 
     def test_the_client_is_made_once_for_all_threads_and_calls(self, store: DynamoDBStorage) -> None:
-        made = store._requests.client
+        made = store.client
         with ThreadPoolExecutor(8) as threads:
             assert list(threads.map(lambda _: store.tail(ORDER), range(8))) == [None] * 8
-        assert store._requests.client is made
+        assert store.client is made
 
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
     def test_a_child_of_a_fork_makes_its_own(self, store: DynamoDBStorage) -> None:
         store.append(ORDER, 0, b"parent")
-        made = store._requests.client
+        made = store.client
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                own = store.append(ORDER, 1, b"child") is None and store._requests.client is not made
+                own = store.append(ORDER, 1, b"child") is None and store.client is not made
                 code = 0 if own else 2
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert store.read(ORDER) == [b"parent", b"child"]
-        assert store._requests.client is made
+        assert store.client is made
 
 
 def test_every_status_is_listed_in_a_group() -> None:

@@ -59,7 +59,7 @@ class Wire:
         self.before: Callable[[Sent], object] | None = None
         """Called as a request is about to leave."""
         self._own = URLLib3Session()
-        store._requests.client.meta.events.register("before-send.dynamodb.*", self._on_request)
+        store.client.meta.events.register("before-send.dynamodb.*", self._on_request)
 
     def take(self) -> list[str]:
         """The operations since the last time."""
