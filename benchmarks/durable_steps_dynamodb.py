@@ -88,7 +88,7 @@ def _figures(endpoint: str, blocks: int) -> list[Figure]:
             pairs.written.append((seq, record))
             return super().append(ref, seq, record, header)
 
-    storage = Watched("benchmark", endpoint=endpoint)
+    storage = Watched("benchmark", endpoint=endpoint, call_timeout=60)
     storage.ensure()
     pairs = _Pairs(storage.client, storage.table)
 

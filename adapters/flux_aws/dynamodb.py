@@ -31,6 +31,7 @@ from flux_aws.dynamodb_items import (
     snapshot_key,
 )
 from flux_aws.dynamodb_requests import Requests
+from flux_core.deadline import MARGIN
 from flux_core.errors import DefinitionError
 from flux_core.ports import Due, Header, InstanceRef, Mail, Page
 from flux_core.system import SystemClock, SystemEntropy
@@ -55,9 +56,10 @@ class DynamoDBStorage:
 
     `region`, `endpoint` and `session` (a `boto3.Session`) default to what AWS's own settings say. `shards` is how many
     partitions each index is spread over: it may be raised later, never lowered. `call_timeout` is in seconds: what one
-    request may take with all its retries before `StorageUnavailable` is raised; keep it below the time that an
-    invocation has left at its end. `clock` and `entropy` are for tests. Raises `DefinitionError` for arguments that
-    cannot work; imports boto3 and asks AWS only when first used. Threads and forked processes may share it.
+    request may take with all its retries before `StorageUnavailable` is raised; the default is the margin that the
+    engine keeps before an invocation's deadline. `clock` and `entropy` are for tests. Raises `DefinitionError` for
+    arguments that cannot work; imports boto3 and asks AWS only when first used. Threads and forked processes may
+    share it.
     """
 
     ephemeral = False
@@ -70,7 +72,7 @@ class DynamoDBStorage:
         endpoint: str | None = None,
         session: Any = None,
         shards: int = 4,
-        call_timeout: float = 8.0,
+        call_timeout: float = MARGIN,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
     ) -> None:

@@ -5,7 +5,7 @@ conflicts pass. A time-line of the worst request, for `call_timeout` t:
 
     0                                t/2                                t
     | attempt, pause, attempt, ...    | no attempt begins here           |
-                                      | the last one: connect t/8, answer 3t/8
+                                      | the last one: connect t/6, answer t/3
 """
 
 from __future__ import annotations
@@ -196,8 +196,8 @@ class Requests:
 
             self._errors = (BotoCoreError, ClientError)
             config = Config(
-                connect_timeout=self.call_timeout / 8,
-                read_timeout=self.call_timeout * 3 / 8,
+                connect_timeout=self.call_timeout / 6,
+                read_timeout=self.call_timeout / 3,
                 retries={"total_max_attempts": 1, "mode": "standard"},
                 max_pool_connections=_CONNECTIONS,
                 parameter_validation=False,  # what is sent is built here, and DynamoDB checks it again

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.services.moto import Moto
 
 _numbers = count(1)
+PATIENT = 60.0
+"""Seconds: a machine that runs tests may be busy, and a call that is tried again is counted twice."""
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,8 @@ def open_store(moto: Moto) -> Iterator[Callable[..., DynamoDBStorage]]:
     opened: list[DynamoDBStorage] = []
 
     def open_one(table: str | None = None, **options: Any) -> DynamoDBStorage:
-        store = DynamoDBStorage(table or f"flux-{next(_numbers)}", endpoint=moto.endpoint, **options)
+        name = table or f"flux-{next(_numbers)}"
+        store = DynamoDBStorage(name, endpoint=moto.endpoint, **{"call_timeout": PATIENT, **options})
         opened.append(store)
         if table is None:
             store.ensure()

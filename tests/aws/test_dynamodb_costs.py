@@ -67,10 +67,10 @@ class TestARunInOneEpisode:
         assert (meter.write_units, len(meter.requests), meter.read_units) == (1_013, 1_002, 0)
         assert max(meter.sizes) <= 1_024
 
-    def test_a_loop_of_a_thousand_steps_costs_its_decision_too(self, store: DynamoDBStorage, meter: Meter) -> None:
-        workflow = create_workflow("order").loop("each", 1_000, flow().step("pay", pay))
+    def test_a_loop_costs_its_decision_too(self, store: DynamoDBStorage, meter: Meter) -> None:
+        workflow = create_workflow("order").loop("each", 200, flow().step("pay", pay))
         assert engine(store).execute(workflow, {"order": 1}, "1").status == "completed"
-        assert (meter.write_units, len(meter.requests), meter.read_units) == (1_014, 1_003, 0)
+        assert (meter.write_units, len(meter.requests), meter.read_units) == (214, 203, 0)
         assert max(meter.sizes) <= 1_024
 
     def test_the_names_of_many_steps_make_the_first_record_longer(self, store: DynamoDBStorage, meter: Meter) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from flux_aws import DynamoDBStorage
 from flux_core import FluxEngine, create_workflow
+from flux_core.deadline import MARGIN
 from flux_core.errors import PayloadTooLarge, StorageUnavailable
 from flux_core.ports import Header, InstanceRef, Mail
 from flux_core.testing import SeededEntropy, VirtualClock
@@ -32,7 +33,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def store(open_store: Callable[..., DynamoDBStorage], clock: VirtualClock) -> DynamoDBStorage:
-    return open_store(clock=clock, entropy=SeededEntropy())
+    return open_store(clock=clock, entropy=SeededEntropy(), call_timeout=60)
 
 
 @pytest.fixture
@@ -174,10 +175,13 @@ class TestTheTimeLimit:
         begun = clock.monotonic()
         with pytest.raises(StorageUnavailable, match=r"is throttled.*Nothing is lost"):
             store.append(ORDER, 0, b"mine")
-        assert 1 < clock.monotonic() - begun <= 4, "half of the 8 s: the other half is for an attempt that hangs"
-        assert 5 < len(wire.sent) < 40
+        assert 20 < clock.monotonic() - begun <= 30, "half of the 60 s: the other half is for an attempt that hangs"
+        assert 20 < len(wire.sent) < 120
         wire.trouble.clear()
         assert store.append(ORDER, 0, b"mine") is None
+
+    def test_is_the_engines_margin_if_nothing_else_is_said(self) -> None:
+        assert DynamoDBStorage("flux")._requests.call_timeout == MARGIN
 
     def test_an_attempt_ends_in_half_of_it(self, open_store: Callable[..., DynamoDBStorage]) -> None:
         config = open_store(call_timeout=4.0).client.meta.config

@@ -117,7 +117,7 @@ class TestATombstone:
         assert store.append(ORDER, 4, b"mine") == b"the other"
 
     def test_of_several_lives_lie_above_each_other(self, store: DynamoDBStorage) -> None:
-        for records in (6, 3, 5, 1, 4):
+        for records in (6, 3, 5, 5, 1, 4):
             fill(store, records, b"%d" % records)
             assert len(store.read(ORDER)) == records
             assert store.tail(ORDER) == (records - 1, store.read(ORDER)[-1])

@@ -45,12 +45,12 @@ class TestDynamoDBStorage(StoreContract):
     crowd = 24
 
     def make_store(self) -> DynamoDBStorage:
-        return DynamoDBStorage(f"contract-{next(_numbers)}", session=_session())
+        return DynamoDBStorage(f"contract-{next(_numbers)}", session=_session(), call_timeout=60)
 
     def reopen(self, store: WorkflowStorage) -> DynamoDBStorage:
         assert isinstance(store, DynamoDBStorage)
         store.close()
-        return DynamoDBStorage(store.table, session=_session())
+        return DynamoDBStorage(store.table, session=_session(), call_timeout=60)
 
     # An item holds 400 KB. What is larger is for the layer above, which keeps it outside.
 

@@ -46,7 +46,7 @@ _numbers = count(1)
 def store(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBStorage]:
     for name, value in moto.environment.items():
         monkeypatch.setenv(name, value)
-    opened = DynamoDBStorage(f"matrix-{next(_numbers)}", endpoint=moto.endpoint, shards=1)
+    opened = DynamoDBStorage(f"matrix-{next(_numbers)}", endpoint=moto.endpoint, shards=1, call_timeout=60)
     opened.ensure()
     yield opened
     opened.close()
