@@ -143,7 +143,11 @@ class WorkflowStorage(Protocol):
         """
 
     def purge(self, ref: InstanceRef, seq: int) -> bool:
-        """Remove all of an instance whose newest record is `seq`, record 0 last; else False, nothing removed."""
+        """Remove all of an instance whose newest record is `seq`, record 0 last; else False, nothing removed.
+
+        A store that needs several commits for it raises `PurgeUnfinished` to who reads or appends meanwhile; after one
+        that was interrupted, another call with the same number completes it.
+        """
 
     def ensure(self) -> None:
         """Create what the store needs (tables, indexes) if it is absent."""
