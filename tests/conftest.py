@@ -10,6 +10,12 @@ from typing import Protocol
 import pytest
 from hypothesis import settings
 
+pytest_plugins = [
+    "tests.services.moto",
+    "tests.services.azurite",
+    "tests.services.fake_gcs",
+]
+
 # No deadline: a property must not fail because the machine was busy. The blob reproduces a failure elsewhere.
 settings.register_profile("dev", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
