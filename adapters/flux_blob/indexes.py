@@ -102,16 +102,15 @@ class Indexes:
             batch = [*islice(marks, max(limit + 1 - len(told), _FEWEST))]
             if not batch:
                 break
-            fresh = {mark.ref: mark for _, mark, _, _ in batch if mark.ref not in seen}
-            seen.update(fresh)
             met = self._meet(send, (mark.ref for _, mark, _, _ in batch))
-            for ref, mark in fresh.items():
-                position = met[ref].position
-                if position is None:
+            for key, mark, _, _ in batch:
+                position = met[mark.ref].position
+                if position is None or mark.ref in seen:
                     continue
                 header = position.standing.header._replace(due=position.entry.due)
                 if mark.created_at == header.created_at and (statuses is None or header.status in statuses):
-                    told.append((_list_key(mark), Listed(ref, header)))
+                    seen.add(mark.ref)
+                    told.append((key, Listed(mark.ref, header)))
             send.discard([key for _, mark, key, at in batch if _is_past(mark, met[mark.ref], at)])
         told.sort(key=lambda one: one[0], reverse=True)
         shown = told[:limit]
