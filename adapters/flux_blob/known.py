@@ -35,7 +35,9 @@ class Known(NamedTuple):
     standing: Standing | None
     """What that record carries, if it was seen."""
     entry: Entry | None
-    """Its present due entry, as far as is known."""
+    """Its due entry as it was last seen."""
+    changes: int = 0
+    """How many later due times that header is known to have."""
 
 
 class KnownEnds:
@@ -71,6 +73,12 @@ class KnownEnds:
         old = self._ends.get(ref)
         if old is None or old.seq <= known.seq:
             self._ends[ref] = known
+
+    def saw_changes(self, ref: InstanceRef, pointer: int, changes: int) -> None:
+        """The header in record `pointer` has so many later due times."""
+        old = self._ends.get(ref)
+        if old is not None and old.pointer == pointer and old.changes < changes:
+            self._ends[ref] = old._replace(changes=changes)
 
     def forget(self, ref: InstanceRef) -> None:
         """It was wrong, or the instance is gone."""

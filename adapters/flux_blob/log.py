@@ -84,6 +84,8 @@ class Log:
                 for seq, one in enumerate(records, start):
                     if one.standing is not None or seq == start + len(records) - 1:
                         self.known.learn(ref, seq, one)
+                pointer = records[-1].pointer
+                self.known.saw_changes(ref, pointer, scan.changes.get(pointer, 0))
             return [one.record for one in records]
 
     def tail(self, send: Patience, ref: InstanceRef) -> tuple[int, Kept] | None:
@@ -123,8 +125,14 @@ class Log:
         entry = self._entry(send, ref, base, at, standing, n)
         if entry is None:
             return None  # as above
-        self.known.amend(ref, Known(seq, at, standing.token, standing, entry))
+        self.known.amend(ref, Known(seq, at, standing.token, standing, entry, n))
         return Position(seq, at, standing, entry)
+
+    def last_seen_entry(self, send: Patience, ref: InstanceRef, known: Known, standing: Standing) -> Entry | None:
+        """The due entry of the header `standing`, as far as this process knows; None if it is gone."""
+        if known.entry is not None and known.entry.n >= known.changes:
+            return known.entry
+        return self._entry(send, ref, self.layout.instance(ref), known.pointer, standing, known.changes)
 
     def standing(self, send: Patience, ref: InstanceRef, seq: int, kept: Kept) -> Standing | None:
         """What the record carries that record `seq`, which is `kept`, names as the newest header."""
@@ -175,6 +183,7 @@ class Log:
                 if isinstance(kept, Kept):
                     known = self.known.get(ref)
                     self.known.learn(ref, seq, kept, anew=known is not None and known.seq > seq and start == 0)
+                    self.known.saw_changes(ref, kept.pointer, scan.changes.get(kept.pointer, 0))
                     return scan, seq, kept
                 if kept is None:
                     break

@@ -246,11 +246,11 @@ class BlobStorage:
         """The index entries of the header before, each by its exact key (PROTOCOL rule 7)."""
         if known is None or before is None or now is None:
             return
-        entry = known.entry or Entry(0, before.header.due, before.token)
         gone = []
         if now.mark != before.mark:
             gone.append(self._layout.mark(ref, before.header, before.mark))
-        if entry.due is not None:
+        entry = self._log.last_seen_entry(send, ref, known, before)
+        if entry is not None and entry.due is not None:
             gone.append(self._layout.due(DueEntry(entry.due, ref, known.pointer, entry.n, entry.token)))
         send.discard(gone)
 
@@ -268,7 +268,7 @@ class BlobStorage:
                     send.discard([self._layout.due(entry)])
                 return False
         old, standing = position.entry, position.standing
-        self._known.amend(ref, Known(position.seq, position.at, standing.token, standing, Entry(n, due, token)))
+        self._known.amend(ref, Known(position.seq, position.at, standing.token, standing, Entry(n, due, token), n))
         if old.due is not None:
             send.discard([self._layout.due(DueEntry(old.due, ref, position.at, old.n, old.token))])
         return True

@@ -1,4 +1,4 @@
-"""Fresh places for blob stores, one for each kind of service: a bucket, a container or a folder of its own each time."""
+"""Fresh places for blob stores, for each kind of service: a bucket, a container or a folder of its own each time."""
 
 from __future__ import annotations
 

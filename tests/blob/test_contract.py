@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from flux_blob import BlobPayloads, BlobStorage
 from flux_core.testing import PayloadContract, StoreContract
 from tests.blob.places import Spot, spots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flux_blob import BlobPayloads, BlobStorage
     from flux_core.ports import PayloadStorage, WorkflowStorage
 
 
