@@ -32,9 +32,9 @@ class GoogleObjects:
     ephemeral = False
     bulk = False
 
-    def __init__(self, client: Client, bucket: str, advice: Advice, timeout: float) -> None:
+    def __init__(self, client: Client, bucket: str, name: str, advice: Advice, timeout: float) -> None:
         """`timeout` is that of one request, in seconds."""
-        self.name = f"gs://{bucket}"
+        self.name = name
         self._client = client
         self._bucket = client.bucket(bucket)
         self._advice = advice

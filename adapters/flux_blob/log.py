@@ -248,10 +248,7 @@ class Log:
         """Record `seq` follows the end of `scan`, and some are not listed between them."""
         if send.get(layout.record(base, scan.end + 1)) is not None:
             return scan  # a folder of the file system shows what is new in any order: it came after this began
-        stone = self.record(send, ref, seq)
-        if isinstance(stone, Tombstone):
-            if self.is_removed(send, base, stone):
-                self.refuse(ref, seq - 1)
+        if self._is_left_behind(send, ref, base, seq):
             return scan
         if send.get(layout.record(base, scan.end)) is None:
             return self._scan(send, ref, base, scan.seqs[0])  # it is being removed just now
@@ -261,14 +258,26 @@ class Log:
         """The first record from `start` on is `found`, a later one. True: it means nothing; False: look again."""
         if send.get(layout.record(base, start)) is not None:
             return False
-        stone = self.record(send, ref, found)
-        if stone is None:
+        if self._is_left_behind(send, ref, base, found):
+            return True
+        if self.record(send, ref, found) is None:
             return False
-        if isinstance(stone, Kept):
-            self._corrupt(ref, start, found)
+        return self._corrupt(ref, start, found)
+
+    def _is_left_behind(self, send: Patience, ref: InstanceRef, base: str, seq: int) -> bool:
+        """Whether record `seq`, with some missing before it, is a tombstone that means nothing.
+
+        Raises `PurgeUnfinished` if the log ends in one that does: then the others may be gone in any order.
+        """
+        last = seq
+        for page in send.keys(f"{base}/L", layout.record(base, seq)):
+            last = layout.place_in_log(page[-1].key)[0]
+        stone = self.record(send, ref, last)
+        if not isinstance(stone, Tombstone):
+            return False
         if self.is_removed(send, base, stone):
-            self.refuse(ref, found - 1)
-        return True
+            self.refuse(ref, last - 1)
+        return last == seq
 
     def _refuse_removed(self, send: Patience, ref: InstanceRef, base: str, seq: int, last: object) -> None:
         if isinstance(last, Tombstone) and self.is_removed(send, base, last):

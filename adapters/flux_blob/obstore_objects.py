@@ -116,9 +116,10 @@ class ObstoreObjects:
     # --- the one place where obstore's errors become the kit's ---------------------------------------------------
 
     def _trouble(self, error: Exception, what: str) -> Trouble:
-        text = str(error).partition("\n\nDebug source")[0]
+        whole = str(error)
+        text = whole.partition("\n\nDebug source")[0]
         status = (_STATUS.search(text) or ("", ""))[1]
-        if any(word in text for word in _TOO_LARGE):
+        if any(word in whole for word in _TOO_LARGE):
             refused = PayloadTooLarge(
                 f"{self.name} refused to {what}: it is larger than the service keeps. "
                 f"Keep large values elsewhere with payloads=... of the engine. ({text[:_MOST_TOLD]})"
@@ -127,14 +128,14 @@ class ObstoreObjects:
         passing, advice = not self._local, "Look at the service and the network."
         if self._local:
             advice = "Check the permissions of the folder and the free space of its disk."
-        elif isinstance(error, FileNotFoundError):
+        elif isinstance(error, FileNotFoundError) or any(word in whole for word in _NO_PLACE):
             passing, advice = False, self._advice.missing
         elif isinstance(error, PermissionError | ex.PermissionDeniedError | ex.UnauthenticatedError) or status in {
             "401",
             "403",
         }:
             passing, advice = False, self._advice.denied
-        elif status.startswith("3"):
+        elif status.startswith("3") or "redirect" in text:
             passing, advice = False, self._advice.elsewhere
         elif status.startswith("4"):
             passing = status in _PASSING

@@ -130,7 +130,7 @@ def _google(place: Place, options: Mapping[str, Any], timeout: float) -> ObjectS
         )
     except (GoogleAuthError, OSError) as error:
         raise StorageUnavailable(f"{place} cannot be opened: {error}. {advice.denied}") from error
-    return GoogleObjects(client, place.name, advice, timeout)
+    return GoogleObjects(client, place.name, str(place), advice, timeout)
 
 
 def _s3(bucket: str) -> Advice:

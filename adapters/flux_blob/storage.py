@@ -290,6 +290,7 @@ class BlobStorage:
         """What record `seq - 1` says, which this process has not seen or has forgotten."""
         before = self._log.record(send, ref, seq - 1)
         if before is None or isinstance(before, Tombstone):
+            self._found(send, ref, seq)  # says so if the instance is being removed
             raise ValueError(
                 f"append to {ref.workflow}/{ref.id} (tenant {ref.tenant}) at {seq}, but its log has no record "
                 f"{seq - 1}. The caller must have seen the record before the one that it writes."
