@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from benchmarks import durable_steps, kit, machine, report, resuming, start_up, steps_in_memory
+from benchmarks import durable_steps, durable_steps_blob, kit, machine, report, resuming, start_up, steps_in_memory
 
 if TYPE_CHECKING:
     from benchmarks.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = ("memory", "sqlite", "resume", "startup", "kit")
+TOPICS = ("memory", "sqlite", "blob", "resume", "startup", "kit")
 
 
 def main() -> None:
@@ -54,6 +54,8 @@ def _measure(folder: Path, topics: list[str], *, quick: bool) -> tuple[list[Figu
         figures += steps_in_memory.measure(sizes, rounds, block)
     if "sqlite" in topics:
         figures += durable_steps.measure(folder, 2 if quick else 100)
+    if "blob" in topics:
+        figures += durable_steps_blob.measure(folder, 2 if quick else 100)
     if "resume" in topics:
         figures += resuming.measure(folder / "resume", (5,) if quick else (10, 1_000, 10_000), 2 if quick else 15)
     if "startup" in topics:

@@ -41,34 +41,45 @@ class Removal:
         """Remove the instance whose newest record is `seq`; False, nothing removed, if it is not, or another does."""
         send = call()
         base = self._layout.instance(ref)
-        key, first = layout.record(base, seq + 1), layout.record(base, 0)
+        first, last = layout.record(base, 0), layout.record(base, seq + 1)
         identity = send.get(first)
+        if identity is None:
+            return self._is_last_request(send, ref, seq, last)
         entries: list[str] = []
+        mark = Tombstone(int(time.time() * 1000), secrets.token_hex(6), sha256(identity))
         try:
             tail = self._log.tail(send, ref)
-            if tail is None or tail[0] != seq or identity is None:
+            if tail is None or tail[0] != seq:
                 return False
             entries = self._entries(self._log.position(send, ref), ref)
-            mark = Tombstone(int(time.time() * 1000), secrets.token_hex(6), sha256(identity))
-            if not send.put(key, pack_tombstone(mark)) and self._log.record(send, ref, seq + 1) != mark:
-                return False
-            if send.get(first) != identity:
-                send.delete([key])  # somebody else was quicker
-                return False
         except PurgeUnfinished as begun:
             there = self._log.record(send, ref, seq + 1)
             if begun.seq != seq or not isinstance(there, Tombstone) or not self._may_go_on(ref, there):
                 return False
             mark = there
         try:
+            if not send.put(last, pack_tombstone(mark)) and self._log.record(send, ref, seq + 1) != mark:
+                return False
+            if send.get(first) != identity:
+                send.delete([last])  # somebody else was quicker
+                return False
             for part in ("S", "M", "P", "L"):
-                self._empty(call, f"{base}/{part}", keep={first, key})
+                self._empty(call, f"{base}/{part}", keep={first, last})
             self._empty(call, f"{base}/M", keep=set())  # a signal may have come meanwhile
-            for keys in (entries, [first], [key]):
+            for keys in (entries, [first], [last]):
                 call().delete(keys)
         except BaseException:
             self._failed[ref] = mark.token
             raise
+        self._failed.pop(ref, None)
+        return True
+
+    def _is_last_request(self, send: Patience, ref: InstanceRef, seq: int, key: str) -> bool:
+        """There is no record 0: perhaps a purge was interrupted before its last request, which is made here."""
+        there = self._log.record(send, ref, seq + 1)
+        if not isinstance(there, Tombstone) or not self._may_go_on(ref, there):
+            return False
+        send.delete([key])
         self._failed.pop(ref, None)
         return True
 
