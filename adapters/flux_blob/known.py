@@ -68,6 +68,11 @@ class KnownEnds:
                 self._drop()
         return known
 
+    def step_on(self, ref: InstanceRef, known: Known) -> None:
+        """The record after `known` was written, without a header. The way of every step, so it is short."""
+        seq, pointer, token, standing, entry, changes = known
+        self._ends[ref] = Known(seq + 1, pointer, token, standing, entry, changes)
+
     def amend(self, ref: InstanceRef, known: Known) -> None:
         """More was found out about the same record."""
         old = self._ends.get(ref)

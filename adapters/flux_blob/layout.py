@@ -32,6 +32,7 @@ _NEWEST: Final = 9_999_999_998
 """Snapshot numbers count down from here, so that the newest is the first key and -1 still has ten digits."""
 _LAST_MS: Final = 9_999_999_999_999
 """The latest time that thirteen digits hold (the year 2286); keys are hints, the header says the true one."""
+_MOST_FOLDERS: Final = 4096
 _BEHIND: Final = "~"
 """Greater than every character of a key."""
 
@@ -71,13 +72,19 @@ class Layout:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._folders: dict[InstanceRef, str] = {}
 
     # --- an instance -------------------------------------------------------------------------------------------
 
     def instance(self, ref: InstanceRef) -> str:
         """The folder of an instance, without a slash at its end."""
-        name = "/".join(ref)
-        return f"{self.root}{crc32(name.encode()) & 0xFF:02x}/{name}"
+        folder = self._folders.get(ref)
+        if folder is None:
+            if len(self._folders) >= _MOST_FOLDERS:
+                self._folders = {}
+            name = "/".join(ref)
+            folder = self._folders[ref] = f"{self.root}{crc32(name.encode()) & 0xFF:02x}/{name}"
+        return folder
 
     def due_folders(self) -> list[str]:
         """The shards of the due index."""

@@ -96,7 +96,10 @@ class BlobStorage:
             found = self._found(send, ref, seq)
             if found is not None:
                 return found.record
-        self._known.learn(ref, seq, Kept(b"", pointer, token, None))
+        if known is not None:
+            self._known.step_on(ref, known)
+        else:
+            self._known.learn(ref, seq, Kept(b"", pointer, token, None), anew=True)
         return None
 
     def read(self, ref: InstanceRef, start: int = 0) -> list[bytes]:
