@@ -17,7 +17,7 @@ from flux_core.errors import PayloadTooLarge, StorageUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from google.cloud.storage import Client  # type: ignore[import-untyped]
+    from google.cloud.storage import Client
 
     from flux_blob.places import Advice
 

@@ -109,7 +109,7 @@ def _obstore(place: Place, options: Mapping[str, Any], timeout: float) -> Object
 def _google(place: Place, options: Mapping[str, Any], timeout: float) -> ObjectStore:
     from google.auth.credentials import AnonymousCredentials
     from google.auth.exceptions import GoogleAuthError
-    from google.cloud.storage import Client  # type: ignore[import-untyped]
+    from google.cloud.storage import Client
 
     from flux_blob.google_objects import GoogleObjects
 

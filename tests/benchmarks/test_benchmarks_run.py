@@ -42,7 +42,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def test_a_run_measures_every_topic(outcome: Outcome) -> None:
     topics = {figure["topic"] for figure in outcome.result["figures"]}
     steps = {"step in memory, by the clock", "step in memory, processor time"}
-    assert topics == {*steps, "durable step on SQLite", "resume", "start-up", "test kit"}
+    durable = {"durable step on SQLite", "durable step in object storage"}
+    assert topics == {*steps, *durable, "resume", "start-up", "test kit"}
 
 
 def test_a_figure_with_a_target_has_a_verdict_by_its_median(outcome: Outcome) -> None:
