@@ -27,6 +27,7 @@ _PASSING: Final = frozenset({"408", "409", "425", "429"})
 _NO_PLACE: Final = ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound")
 _TOO_LARGE: Final = ("EntityTooLarge", "RequestBodyTooLarge", "MaxMessageLengthExceeded", "status code: 413")
 _NO_CREDENTIALS: Final = ("169.254.169.254", "metadata", "credential", "Credential")
+_VANISHED: Final = ("os error 2)", "os error 17)")
 _MOST_TOLD: Final = 400
 
 
@@ -78,9 +79,6 @@ class ObstoreObjects:
                 ]
                 if entries:
                     yield entries
-        except FileNotFoundError as error:
-            if not self._local:
-                raise self._trouble(error, f"list {folder}") from error
         except (ex.BaseError, OSError) as error:
             raise self._trouble(error, f"list {folder}") from error
 
@@ -88,10 +86,6 @@ class ObstoreObjects:
         """The names of the folders directly under `folder/`."""
         try:
             found = obstore.list_with_delimiter(self._client, folder or None)["common_prefixes"]
-        except FileNotFoundError as error:
-            if self._local:
-                return []
-            raise self._trouble(error, f"list {folder}") from error
         except (ex.BaseError, OSError) as error:
             raise self._trouble(error, f"list {folder}") from error
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
@@ -127,6 +121,8 @@ class ObstoreObjects:
             return Trouble(refused, passing=False)
         passing, advice = not self._local, "Look at the service and the network."
         if self._local:
+            # A folder that has become empty is removed, perhaps just when somebody puts the next object there.
+            passing = any(word in text for word in _VANISHED)
             advice = "Check the permissions of the folder and the free space of its disk."
         elif isinstance(error, FileNotFoundError) or any(word in whole for word in _NO_PLACE):
             passing, advice = False, self._advice.missing
