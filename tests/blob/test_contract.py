@@ -53,18 +53,18 @@ class TestFolder(TestMemory):
 
 class TestS3(TestFolder):
     kind = "s3"
-    writers, slots, growth, crowd = 12, 20, 20, 30
-    long_log = 1_100  # a list of the service ends after 1,000 keys
+    writers, slots, growth, crowd = 12, 12, 12, 12
+    long_log = 1_005  # a list of the service ends after 1,000 keys
 
 
 class TestAzure(TestS3):
     kind = "az"
-    long_log = 200
+    long_log = 100
 
 
 class TestGoogle(TestS3):
     kind = "gs"
-    long_log = 200
+    long_log = 100
 
 
 class TestPayloadsInMemory(InAPlace, PayloadContract):

