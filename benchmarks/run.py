@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import (
     durable_steps,
+    durable_steps_blob,
     durable_steps_dynamodb,
     durable_steps_firestore,
     durable_steps_postgres,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from benchmarks.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = ("memory", "sqlite", "postgres", "dynamodb", "firestore", "resume", "startup", "kit")
+TOPICS = ("memory", "sqlite", "postgres", "dynamodb", "firestore", "blob", "resume", "startup", "kit")
 
 
 def main() -> None:
@@ -71,6 +72,8 @@ def _measure(folder: Path, topics: list[str], *, quick: bool) -> tuple[list[Figu
         figures += durable_steps_firestore.measure(folder / "firestore", 2 if quick else 100)
     if "dynamodb" in topics:
         figures += durable_steps_dynamodb.measure(2 if quick else 100)
+    if "blob" in topics:
+        figures += durable_steps_blob.measure(folder, 2 if quick else 100)
     if "resume" in topics:
         figures += resuming.measure(folder / "resume", (5,) if quick else (10, 1_000, 10_000), 2 if quick else 15)
     if "startup" in topics:

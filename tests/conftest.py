@@ -10,7 +10,7 @@ from typing import Protocol
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.services.firestore", "tests.services.moto", "tests.services.postgres"]
+pytest_plugins = [f"tests.services.{name}" for name in ("azurite", "fake_gcs", "firestore", "moto", "postgres")]
 
 # No deadline: a property must not fail because the machine was busy. The blob reproduces a failure elsewhere.
 settings.register_profile("dev", deadline=None, print_blob=True)

@@ -58,7 +58,7 @@ def start() -> tuple[subprocess.Popen[str], Moto]:
 def moto() -> Iterator[Moto]:
     """The server. Tests that share it keep apart by names: a table or bucket for each."""
     if find_spec("moto") is None or find_spec("werkzeug") is None:
-        missing("moto, which plays AWS", "pip install 'moto[dynamodb,server]' boto3 (the extra [dev] brings both)")
+        missing("moto, which plays AWS", "pip install 'moto[dynamodb,s3,server]' boto3 (the extra [dev] brings both)")
     process, server = start()
     with process:
         yield server
