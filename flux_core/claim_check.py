@@ -7,6 +7,7 @@ Removing an instance begins with a mark at the end of its log. The order is what
 
     mark: nobody reads or appends any more -> payloads -> the rest, the mark last
 
+A store whose own removing takes several commits raises `PurgeUnfinished` once that has begun; payloads are gone then.
 One who finds the mark of another may complete his work only once the other cannot be running any more: else his
 removing of payloads, late, could meet those of a new instance of the same id.
 """
@@ -143,7 +144,12 @@ class ClaimCheckStorage(StorageLayer):
                 return False
             self._purging.add(ref)
         try:
-            marked = self._marked(ref, seq)
+            try:
+                marked = self._marked(ref, seq)
+            except PurgeUnfinished as begun:
+                # The store itself has begun, which comes last. Not the payloads again: should another one end this
+                # meanwhile, they might be those of a new instance.
+                return seq <= begun.seq and self.inner.purge(ref, begun.seq)
             if marked is None:
                 return False
             self.payloads.purge(ref)

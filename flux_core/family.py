@@ -9,7 +9,7 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.codec import decode_record, encode_payload
-from flux_core.errors import UnknownInstance
+from flux_core.errors import PurgeUnfinished, UnknownInstance
 from flux_core.events import CancelRequested, RetryRequested
 from flux_core.keys import mail_id
 from flux_core.machine import check_verb, failed_step, first_of_child
@@ -89,7 +89,7 @@ class Family:
         assert state.parent is not None  # noqa: S101 -- only children tell
         workflow, id_, _ = state.parent
         parent = InstanceRef(ref.tenant, workflow, id_)
-        if self._storage.tail(parent) is not None:
+        if self._tail(parent) is not None:
             self._put_end(parent, state, _end_id(state))
             if self._is_of_use(parent, state):
                 errands.append(Errand(parent))
@@ -97,13 +97,19 @@ class Family:
         if header is not None and header.due is not None:
             errands.append(Errand(ref, (header.seq, header.due)))
 
+    def _tail(self, parent: InstanceRef) -> tuple[int, bytes] | None:
+        try:
+            return self._storage.tail(parent)
+        except PurgeUnfinished:
+            return None  # whoever is being deleted need not hear of anything
+
     def _put_end(self, parent: InstanceRef, state: WorkflowState, id_: str) -> None:
         mail = Mail(end_signal(state.id), mail_id(id_), self._clock.now(), encode_payload(end_of(state)))
         self._storage.put_mail(parent, mail)
 
     def _is_of_use(self, parent: InstanceRef, state: WorkflowState) -> bool:
         """Whether a tick would find something to do, read after the mail was put (rules 5 and 18)."""
-        tail = self._storage.tail(parent)
+        tail = self._tail(parent)
         if tail is None:
             return False
         last = decode_record(tail[1], parent, tail[0])

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flux_core import FluxEngine, create_workflow, wait
+from flux_core.claim_check import ClaimCheckStorage
 from flux_core.errors import LeaseLost, PurgeUnfinished, StorageUnavailable
+from flux_core.payloads import MemoryPayloads
 from flux_core.ports import Header, InstanceRef, Mail
 from flux_core.testing import SeededEntropy, VirtualClock
 from tests.aws.wire import Wire, refusal
@@ -185,6 +187,27 @@ class TestADeletionThatDied:
             engine.get(workflow, "1")
         assert store.purge(ref, begun.value.seq) is True
         assert engine.execute(workflow, {"again": True}, "1").created
+
+    @pytest.mark.parametrize("request_", [1, 2, 3])
+    def test_is_completed_through_a_claim_check(self, store: DynamoDBStorage, wire: Wire, request_: int) -> None:
+        """The mark is on record and the payloads are gone; then the store's own removing died."""
+
+        class Payloads(MemoryPayloads):
+            def purge(self, ref: InstanceRef) -> None:
+                super().purge(ref)
+                wire.trouble = [*[None] * request_, DENIED]
+
+        payloads = Payloads()
+        checked = ClaimCheckStorage(store, payloads, 10)
+        checked.append(ORDER, 0, b"longer than ten", header(0, "running", NOW))
+        checked.append(ORDER, 1, b"short")
+        with pytest.raises(StorageUnavailable):
+            checked.purge(ORDER, 1)
+        with pytest.raises(PurgeUnfinished) as begun:
+            ClaimCheckStorage(store, payloads, 10).read(ORDER)
+        assert ClaimCheckStorage(store, payloads, 10).purge(ORDER, begun.value.seq) is True
+        assert list(items(store)) == ["L#0000000003"]
+        assert checked.append(ORDER, 0, b"the id is free again", header(0, "running", NOW)) is None
 
 
 class TestAPurgerThatFellAsleep:

@@ -45,6 +45,7 @@ from flux_core.transfer import IMPORTED, SAME, export_instance, import_instance,
 from flux_local import FolderPayloads, SQLiteStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from flux_core import Context, WorkflowBuilder
@@ -476,6 +477,89 @@ class TestAnInterruptedDeletion:
 
         with pytest.raises(UnknownInstance, match="was deleted meanwhile"):
             ClaimCheckStorage(desk.inner, Late()).read(REF)
+
+
+class Batches(MemoryStorage):
+    """A store that removes an instance in two commits, and may die between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dies = True
+        self.begun: dict[InstanceRef, int] = {}
+        self.meanwhile: Callable[[], None] | None = None
+        """What others do after the next look at a tail."""
+
+    def tail(self, ref: InstanceRef) -> tuple[int, bytes] | None:
+        begun = self.begun.get(ref)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        if begun is not None:
+            message = "half of it is gone"
+            raise PurgeUnfinished(message, begun)
+        return super().tail(ref)
+
+    def purge(self, ref: InstanceRef, seq: int) -> bool:
+        tail = super().tail(ref)
+        if tail is None or tail[0] != seq:
+            return False
+        self.begun[ref] = seq
+        if self.dies:
+            message = "the network is gone"
+            raise StorageUnavailable(message)
+        del self.begun[ref]
+        return super().purge(ref, seq)
+
+
+class TestADeletionThatTheStoreItselfDidNotEnd:
+    @pytest.fixture
+    def batches(self) -> Batches:
+        return Batches()
+
+    @pytest.fixture
+    def payloads(self) -> MemoryPayloads:
+        return MemoryPayloads()
+
+    @pytest.fixture
+    def store(self, batches: Batches, payloads: MemoryPayloads) -> ClaimCheckStorage:
+        """Its record 0 is kept outside, its mark is record 1."""
+        store = ClaimCheckStorage(batches, payloads, 10)
+        store.append(REF, 0, b"longer than ten")
+        with pytest.raises(StorageUnavailable):
+            store.purge(REF, 0)
+        batches.dies = False
+        return store
+
+    def test_is_completed_with_the_number_that_it_was_called_with(self, store: ClaimCheckStorage) -> None:
+        assert store.purge(REF, 0) is True
+        assert store.tail(REF) is None
+
+    def test_is_completed_by_another_one_with_the_number_that_it_is_told(
+        self, store: ClaimCheckStorage, batches: Batches, payloads: MemoryPayloads
+    ) -> None:
+        another = ClaimCheckStorage(batches, payloads, 10)
+        with pytest.raises(PurgeUnfinished) as begun:
+            another.tail(REF)
+        assert another.purge(REF, begun.value.seq) is True
+        assert (store.tail(REF), payloads.digests(REF)) == (None, [])
+
+    def test_is_not_completed_with_a_number_that_the_log_has_not_reached(self, store: ClaimCheckStorage) -> None:
+        assert store.purge(REF, 2) is False
+        with pytest.raises(PurgeUnfinished):
+            store.tail(REF)
+
+    def test_leaves_the_payloads_of_a_new_instance_alone(
+        self, store: ClaimCheckStorage, batches: Batches, payloads: MemoryPayloads
+    ) -> None:
+        """Another one ends it first, and the id is used again, with the same content."""
+
+        def others() -> None:
+            assert store.purge(REF, 0)
+            store.append(REF, 0, b"longer than ten")
+
+        batches.meanwhile = others
+        assert ClaimCheckStorage(batches, payloads, 10).purge(REF, 1) is False
+        assert store.read(REF) == [b"longer than ten"]
 
 
 class TestTransfer:
