@@ -18,6 +18,8 @@ from flux_core import Context, FluxEngine, create_workflow
 from tests.services.moto import ENVIRONMENT, start
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flux_core import InstanceRef
     from flux_core.ports import Header
 
@@ -67,7 +69,7 @@ class _Pairs:
         return perf_counter() - begun
 
 
-def measure(blocks: int) -> list[Figure]:
+def measure(_folder: Path, blocks: int) -> list[Figure]:
     """`blocks` pairs on a server that is started and ended here."""
     os.environ.update(ENVIRONMENT)
     process, server = start()

@@ -17,7 +17,7 @@ from benchmarks.figure import Figure, Samples
 from flux_core import Context, FluxEngine, InstanceRef, create_workflow
 from flux_gcp import FirestoreStorage
 from flux_gcp.settings import EMULATOR
-from tests.services.firestore import Absent, start
+from tests.services.firestore import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,13 +31,8 @@ _PROJECT = "flux-benchmark"
 
 
 def measure(folder: Path, blocks: int) -> list[Figure]:
-    """`blocks` comparisons on an emulator of its own; none, and a word why, where it cannot be had."""
-    folder.mkdir()
-    try:
-        process, host = start(folder / "emulator.log")
-    except Absent as error:
-        print(f"{TOPIC}: left out, since there is no emulator: {error}")
-        return []
+    """`blocks` comparisons, on an emulator of its own."""
+    process, host = start(folder / "firestore.log")
     before = os.environ.get(EMULATOR)
     os.environ[EMULATOR] = host
     with process:

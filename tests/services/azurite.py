@@ -1,6 +1,6 @@
 """Azure Blob Storage for tests: Azurite, one for each worker of pytest, a process of its own, ended by its process id.
 
-It is an npm package, and is kept in the user's cache: `npm install` there is part of `.ci/run`.
+It is an npm package, which `make test` keeps in the user's cache (`tests.services.install`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flux-tests" / "azurite"
-INSTALL = "npm install --prefix ~/.cache/flux-tests/azurite azurite@3 (.ci/run does it; needs Node.js with npm)"
+INSTALL = "npm install --prefix ~/.cache/flux-tests/azurite azurite@3 (make test does it; needs Node.js with npm)"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The account that every Azurite has; it is no secret."""
@@ -56,15 +56,16 @@ class Azurite(NamedTuple):
             assert answer.status == 201
 
 
-def _program() -> str | None:
+def program() -> str | None:
+    """The path of the command."""
     kept = CACHE / "node_modules" / ".bin" / "azurite-blob"
     return shutil.which("azurite-blob") or (str(kept) if kept.is_file() else None)
 
 
 def start(log: Path) -> tuple[subprocess.Popen[bytes], Azurite]:
     """Start one and wait until it answers; the caller ends the process."""
-    program = _program()
-    if program is None or shutil.which("node") is None:
+    command = program()
+    if command is None or shutil.which("node") is None:
         missing("Azurite, Azure's storage emulator", INSTALL)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -72,7 +73,7 @@ def start(log: Path) -> tuple[subprocess.Popen[bytes], Azurite]:
     options = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [program, *options, "--blobHost", "127.0.0.1", "--blobPort", str(port)],
+            [command, *options, "--blobHost", "127.0.0.1", "--blobPort", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

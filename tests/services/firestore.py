@@ -25,10 +25,6 @@ PATIENCE = 60.0
 """Seconds that a busy machine may need to start it."""
 
 
-class Absent(Exception):
-    """The emulator cannot be had; the message says why."""
-
-
 def archive() -> Path | None:
     """The emulator's jar, wherever it was installed."""
     folders = []
@@ -42,13 +38,10 @@ def archive() -> Path | None:
 
 
 def start(log: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start an emulator and wait until it answers: its process, which the caller ends, and its host and port.
-
-    Raises `Absent`.
-    """
+    """Start an emulator and wait until it answers: its process, which the caller ends, and its host and port."""
     jar, java = archive(), shutil.which("java")
     if jar is None or java is None:
-        raise Absent("there is no Java" if java is None else "it is not installed")
+        missing("Google's Firestore emulator" if java else "Java, for Google's Firestore emulator,", INSTALL)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -66,7 +59,7 @@ def start(log: Path) -> tuple[subprocess.Popen[bytes], str]:
     while not _answers(port):
         if process.poll() is not None or time.monotonic() > give_up_at:
             process.kill()
-            raise Absent(f"it does not start: {log.read_text(errors='replace')[-500:]}")
+            missing(f"Google's Firestore emulator ({log.read_text(errors='replace')[-500:]})", INSTALL)
         time.sleep(0.1)
     return process, f"127.0.0.1:{port}"
 
@@ -86,10 +79,7 @@ def _answers(port: int) -> bool:
 @pytest.fixture(scope="session")
 def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Host and port. Tests that share it keep apart by projects, which come into being when they are named."""
-    try:
-        process, host = start(tmp_path_factory.mktemp("firestore") / "emulator.log")
-    except Absent as error:
-        missing(f"Google's Firestore emulator ({error})", INSTALL)
+    process, host = start(tmp_path_factory.mktemp("firestore") / "emulator.log")
     with process:
         yield host
         process.kill()

@@ -38,6 +38,8 @@ class Moto(NamedTuple):
 
 def start() -> tuple[subprocess.Popen[str], Moto]:
     """Start a server and wait until it answers; the caller ends the process."""
+    if find_spec("moto") is None or find_spec("werkzeug") is None:
+        missing("moto, which plays AWS", "pip install 'moto[dynamodb,s3,server]' boto3 (the extra [dev] brings both)")
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.services.moto_server"],
@@ -57,8 +59,6 @@ def start() -> tuple[subprocess.Popen[str], Moto]:
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Moto]:
     """The server. Tests that share it keep apart by names: a table or bucket for each."""
-    if find_spec("moto") is None or find_spec("werkzeug") is None:
-        missing("moto, which plays AWS", "pip install 'moto[dynamodb,s3,server]' boto3 (the extra [dev] brings both)")
     process, server = start()
     with process:
         yield server
