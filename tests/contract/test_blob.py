@@ -53,7 +53,7 @@ class TestFolder(TestMemory):
 
 class TestS3(TestFolder):
     kind = "s3"
-    writers, slots, growth, crowd = 12, 12, 12, 12
+    writers, slots, churn, crowd = 12, 12, 12, 12
     long_log = 1_005  # a list of the service ends after 1,000 keys
 
 
