@@ -19,6 +19,7 @@ from benchmarks import (
     durable_steps_postgres,
     kit,
     machine,
+    maps,
     report,
     resuming,
     start_up,
@@ -39,7 +40,7 @@ SERVICES: Final[Mapping[str, Callable[[Path, int], list[Figure]]]] = {
     "blob": durable_steps_blob.measure,
 }
 """Topics whose other side is a process of its own, which may be missing here."""
-TOPICS: Final = ("memory", "sqlite", *SERVICES, "resume", "startup", "kit")
+TOPICS: Final = ("memory", "map", "sqlite", *SERVICES, "resume", "startup", "kit")
 
 
 def main() -> None:
@@ -74,6 +75,8 @@ def _measure(folder: Path, topics: list[str], *, quick: bool) -> tuple[list[Figu
     if "memory" in topics:
         sizes, rounds, block = ((5, 20), 2, 20) if quick else ((10, 100, 1_000, 10_000), 15, 2_000)
         figures += steps_in_memory.measure(sizes, rounds, block)
+    if "map" in topics:
+        figures += maps.measure((5, 20), 2) if quick else maps.measure((100, 1_000, 10_000), 9)
     if "sqlite" in topics:
         figures += durable_steps.measure(folder, 2 if quick else 100)
     for topic, measure in SERVICES.items():

@@ -4,7 +4,7 @@ from flux_core.audit import AuditEntry
 from flux_core.builder import FlowBuilder, WorkflowBuilder, compensation, create_workflow, flow
 from flux_core.context import Context
 from flux_core.data import Data
-from flux_core.directives import FAIL, NOT_DONE, UNKNOWN, Done, sleep, sleep_until, verify, wait, wait_any
+from flux_core.directives import FAIL, NOT_DONE, UNKNOWN, Directive, Done, sleep, sleep_until, verify, wait, wait_any
 from flux_core.engine import FluxEngine
 from flux_core.errors import (
     CallerError,
@@ -85,6 +85,7 @@ __all__ = [
     "CorruptRecord",
     "Data",
     "DefinitionError",
+    "Directive",
     "Done",
     "Entropy",
     "ErrorInfo",

@@ -7,13 +7,17 @@ open HTTP session) cannot be used in them. A coroutine that is cancelled stops w
 
 from __future__ import annotations
 
+from flux_core.generics import Generic, Input
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any, ParamSpec, TypeVar
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from typing import Any, ParamSpec, TypeVar, overload
 
-    from flux_core.engine import FluxEngine, Workflow
+    from flux_core.engine import DeadlineLike, Declared, FluxEngine, Workflow
+    from flux_core.generics import NoInput
     from flux_core.instance import Instance
+    from flux_core.result import BatchResult, FluxResult
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -25,8 +29,8 @@ class AsyncEngine:
     def __init__(self, engine: FluxEngine) -> None:
         """`engine` does the work and may be used directly beside this."""
         self.engine = engine
-        self.execute = _awaited(engine.execute)
-        self.execute_batch = _awaited(engine.execute_batch)
+        self._execute: Callable[..., Any] = engine.execute
+        self._execute_batch: Callable[..., Any] = engine.execute_batch
         self.signal = _awaited(engine.signal)
         self.retry_step = _awaited(engine.retry_step)
         self.resume = _awaited(engine.resume)
@@ -43,19 +47,69 @@ class AsyncEngine:
         self.check = _awaited(engine.check)
         self.delete = _awaited(engine.delete)
 
+    if TYPE_CHECKING:
+
+        @overload
+        async def execute(
+            self, workflow: Declared[NoInput], input: None = None, id: str | None = None,
+            *, deadline: DeadlineLike | None = None,
+        ) -> FluxResult: ...  # fmt: skip
+        @overload
+        async def execute(
+            self, workflow: Declared[Input], input: Input | Mapping[str, object], id: str | None = None,
+            *, deadline: DeadlineLike | None = None,
+        ) -> FluxResult: ...  # fmt: skip
+        @overload
+        async def execute(
+            self, workflow: str, input: object = None, id: str | None = None,
+            *, deadline: DeadlineLike | None = None,
+        ) -> FluxResult: ...  # fmt: skip
+
+    async def execute(self, *args: Any, **named: Any) -> FluxResult:
+        """`FluxEngine.execute`."""
+        result: FluxResult = await _awaited(self._execute)(*args, **named)
+        return result
+
+    if TYPE_CHECKING:
+
+        @overload
+        async def execute_batch(
+            self, workflow: Declared[Input], inputs: Iterable[Input | Mapping[str, object]],
+            *, ids: Sequence[str] | Callable[[Any], str] | None = None, concurrency: int = 8,
+            on_progress: Callable[[int, int], object] | None = None,
+        ) -> BatchResult: ...  # fmt: skip
+        @overload
+        async def execute_batch(
+            self, workflow: str, inputs: Iterable[object],
+            *, ids: Sequence[str] | Callable[[Any], str] | None = None, concurrency: int = 8,
+            on_progress: Callable[[int, int], object] | None = None,
+        ) -> BatchResult: ...  # fmt: skip
+
+    async def execute_batch(self, *args: Any, **named: Any) -> BatchResult:
+        """`FluxEngine.execute_batch`."""
+        result: BatchResult = await _awaited(self._execute_batch)(*args, **named)
+        return result
+
+    if TYPE_CHECKING:
+
+        @overload
+        def instance(self, workflow: Declared[Input], id: str) -> AsyncInstance[Input]: ...
+        @overload
+        def instance(self, workflow: str, id: str) -> AsyncInstance: ...
+
     def instance(self, workflow: Workflow, id: str) -> AsyncInstance:
         """A handle of one instance whose verbs are coroutines."""
         return AsyncInstance(self.engine.instance(workflow, id))
 
 
-class AsyncInstance:
+class AsyncInstance(Generic[Input]):
     """Like `Instance`; `await run.signal("approval")`."""
 
-    def __init__(self, run: Instance) -> None:
+    def __init__(self, run: Instance[Input]) -> None:
         """Each attribute is the verb of that name (see `FluxEngine`), with workflow and id filled in."""
         self.workflow = run.workflow
         self.id = run.id
-        self.execute = _awaited(run.execute)
+        self._execute: Callable[..., Any] = run.execute
         self.signal = _awaited(run.signal)
         self.retry_step = _awaited(run.retry_step)
         self.resume = _awaited(run.resume)
@@ -69,6 +123,22 @@ class AsyncInstance:
         self.audit = _awaited(run.audit)
         self.check = _awaited(run.check)
         self.delete = _awaited(run.delete)
+
+    if TYPE_CHECKING:
+
+        @overload
+        async def execute(
+            self: AsyncInstance[NoInput], input: None = None, *, deadline: DeadlineLike | None = None
+        ) -> FluxResult: ...
+        @overload
+        async def execute(
+            self, input: Input | Mapping[str, object], *, deadline: DeadlineLike | None = None
+        ) -> FluxResult: ...
+
+    async def execute(self, *args: Any, **named: Any) -> FluxResult:
+        """`Instance.execute`."""
+        result: FluxResult = await _awaited(self._execute)(*args, **named)
+        return result
 
     def __repr__(self) -> str:
         return f"<AsyncInstance {self.workflow}/{self.id}>"

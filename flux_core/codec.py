@@ -23,7 +23,7 @@ from flux_core.state import (
     StepExecution,
     WorkflowState,
 )
-from flux_core.values import decode_tree, encode
+from flux_core.values import SCALARS, decode_tree, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -245,13 +245,26 @@ _PLAIN = (
     "stuck",
 )
 _KEYS = ("completed", "consumed", "doubts", "children")
-_STEP_FIELDS = ("status", "attempt", "undo_attempt", "error", "started_ms", "ended_ms", "compensated_ms", "run_ms")
 
 
 def _step_text(step: StepExecution) -> str:
-    plain = [getattr(step, name) for name in _STEP_FIELDS]
-    plain.append(list(step.waiting_for))
-    return f"{_json(plain)[:-1]},{encode(step.output, f'the output of {step.path}').text}]"
+    """What nearly every step has, and behind its output what only few have, if this is one of them."""
+    plain = _json([step.status, step.attempt, step.started_ms, step.ended_ms, step.run_ms])[:-1]
+    output = "null" if step.output is None else encode(step.output, f"the output of {step.path}").text
+    if step.error is None and not step.undo_attempt and step.compensated_ms is None and not step.waiting_for:
+        return f"{plain},{output}]"
+    rare = _json([step.error, step.undo_attempt, step.compensated_ms, list(step.waiting_for)])[1:]
+    return f"{plain},{output},{rare}"
+
+
+def _step_of(path: str, fields: list[Any]) -> StepExecution:
+    step = StepExecution(path)
+    step.status, step.attempt, step.started_ms, step.ended_ms, step.run_ms, output, *rare = fields
+    step.output = output if type(output) in SCALARS else decode_tree(output)
+    if rare:
+        step.error, step.undo_attempt, step.compensated_ms, signals = rare
+        step.waiting_for = tuple(signals)
+    return step
 
 
 def decode_state(raw: bytes, ref: InstanceRef, seq: int) -> WorkflowState:
@@ -286,13 +299,7 @@ def _state(tree: dict[str, Any], ref: InstanceRef, seq: int) -> WorkflowState:
     for path, (signals, due, default) in tree["waits"].items():
         shown = None if default is None else [decode_tree(default[0])]
         state.waits[path] = OpenWait(tuple(signals), due, shown)
-    for path, fields in tree["steps"].items():
-        step = state.steps[path] = StepExecution(path)
-        *plain, signals, output = fields
-        for name, value in zip(_STEP_FIELDS, plain, strict=True):
-            setattr(step, name, value)
-        step.waiting_for = tuple(signals)
-        step.output = decode_tree(output)
+    state.steps = {path: _step_of(path, fields) for path, fields in tree["steps"].items()}
     state.frames = {path: Frame(*fields) for path, fields in tree.get("frames", {}).items()}
     state.lanes = {path: Lane(*fields) for path, fields in tree.get("lanes", {}).items()}
     for path, items in tree.get("maps", {}).items():

@@ -10,6 +10,7 @@ from _thread import allocate_lock
 
 from flux_core.data import Data
 from flux_core.errors import DefinitionError, StepTimeout
+from flux_core.generics import DataT_co, Generic, Input_co
 from flux_core.machine.forks import seen_data
 from flux_core.machine.identity import key_of
 from flux_core.paths import iteration_of, lane_of, owner_of, root_of
@@ -21,39 +22,42 @@ from flux_core.workflow import UNDO, WHILE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, TypeVar, overload
 
+    from flux_core.generics import Async, Output, Plain, Suspending
     from flux_core.logger import StepLog
     from flux_core.ports import Clock, InstanceRef, Logger
     from flux_core.revealed import Revealed
     from flux_core.secret import Secrets
     from flux_core.state import WorkflowState
-    from flux_core.workflow import StepDefinition
+    from flux_core.workflow import StepDefinition, WorkflowDefinition
+
+    D = TypeVar("D")
 
 
 class Surroundings:
     """What all attempts of one invocation share. The engine makes it; contexts read it."""
 
-    __slots__ = ("clock", "input", "logger", "patches", "ref", "secrets", "state")
+    __slots__ = ("clock", "definition", "input", "logger", "ref", "secrets", "state")
 
     def __init__(
         self,
         ref: InstanceRef,
         state: WorkflowState,
-        input_: object,
+        input_: Any,
         clock: Clock,
         logger: Logger,
         secrets: Secrets,
-        patches: tuple[str, ...],
+        definition: WorkflowDefinition,
     ) -> None:
+        """`definition` is the one at hand."""
         self.ref = ref
         self.state = state
         self.input = input_
         self.clock = clock
         self.logger = logger
         self.secrets = secrets
-        self.patches = patches
-        """What the definition at hand declares."""
+        self.definition = definition
 
 
 _revealing = allocate_lock()
@@ -66,45 +70,90 @@ _SUCCEEDED = frozenset({COMPLETED, COMPENSATING, COMPENSATED, COMPENSATION_FAILE
 class Results:
     """`ctx.results["charge"]`: the outputs of steps that succeeded. A skipped step is absent. Read-only.
 
-    In a branch or loop a name means the step nearest to the one that asks: of its own body, then of those around it.
+    `ctx.results[charge]` finds the step whose handler `charge` is, and type checkers know what that returns. In a
+    branch or loop both mean the step nearest to the one that asks: of its own body, then of those around it.
     """
 
-    __slots__ = ("_lane", "_steps")
+    __slots__ = ("_definition", "_lane", "_steps")
 
-    def __init__(self, steps: dict[str, StepExecution], lane: str = "") -> None:
+    def __init__(self, steps: dict[str, StepExecution], lane: str, definition: WorkflowDefinition | None) -> None:
+        """`lane` is that of the step that asks. Without the definition, steps are not found by their handlers."""
         self._steps = steps
         self._lane = lane
-        """The lane of the step that asks."""
+        self._definition = definition
 
-    def _find(self, path: object) -> StepExecution | None:
-        if not isinstance(path, str):
-            return None
-        lane = self._lane
-        while lane:
-            step = self._steps.get(f"{lane}.{path}")
-            if step is not None and step.status in _SUCCEEDED:
-                return step
-            lane = lane_of(owner_of(lane))
-        step = self._steps.get(path)
-        return step if step is not None and step.status in _SUCCEEDED else None
+    def _find(self, step: object) -> StepExecution | None:
+        if isinstance(step, str):
+            lane = self._lane
+            while lane:
+                found = self._steps.get(f"{lane}.{step}")
+                if found is not None and found.status in _SUCCEEDED:
+                    return found
+                lane = lane_of(owner_of(lane))
+            found = self._steps.get(step)
+            return found if found is not None and found.status in _SUCCEEDED else None
+        if callable(step) and self._definition is not None:
+            for path in self._definition.functions.paths(step, self._lane):
+                found = self._steps.get(path)
+                if found is not None and found.status in _SUCCEEDED:
+                    return found
+        return None
 
-    def __getitem__(self, path: str) -> Any:
-        step = self._find(path)
-        if step is None:
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, step: str) -> Any: ...
+        @overload
+        def __getitem__(self, step: Suspending) -> Any: ...
+        @overload
+        def __getitem__(self, step: Async[Output]) -> Output: ...
+        @overload
+        def __getitem__(self, step: Plain[Output]) -> Output: ...
+
+    def __getitem__(self, step: object) -> Any:
+        """The output; `KeyError` if there is none, `DefinitionError` if a function is the handler of several steps."""
+        found = self._find(step)
+        if found is None:
             names = list(self)
             more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
             there = ", ".join(names[:_MOST_NAMED]) + more or "none yet"
-            message = f"{path} (no step of that name has an output; those that have: {there})"
+            message = f"{self._missing(step)}; those that have: {there})"
             raise KeyError(message)
-        return copied(step.output)
+        return copied(found.output)
 
-    def get(self, path: str, default: Any = None) -> Any:
-        """The output at `path`, or `default`."""
-        step = self._find(path)
-        return default if step is None else copied(step.output)
+    def _missing(self, step: object) -> str:
+        if isinstance(step, str) or not callable(step):
+            return f"{step} (no step of that name has an output"
+        from flux_core.functions import name_of
 
-    def __contains__(self, path: object) -> bool:
-        return self._find(path) is not None
+        if self._definition is None:
+            return f"{name_of(step)} (a copied result finds steps by name or path alone"
+        paths = self._definition.functions.of(step)
+        owners = f"the handler of {', '.join(paths)}, which has no output here" if paths else "the handler of no step"
+        return f"{name_of(step)} (it is {owners}"
+
+    if TYPE_CHECKING:
+
+        @overload
+        def get(self, step: str, default: Any = None) -> Any: ...
+        @overload
+        def get(self, step: Suspending, default: object = None) -> Any: ...
+        @overload
+        def get(self, step: Async[Output]) -> Output | None: ...
+        @overload
+        def get(self, step: Plain[Output]) -> Output | None: ...
+        @overload
+        def get(self, step: Async[Output], default: D) -> Output | D: ...
+        @overload
+        def get(self, step: Plain[Output], default: D) -> Output | D: ...
+
+    def get(self, step: object, default: Any = None) -> Any:
+        """The output of `step`, or `default`."""
+        found = self._find(step)
+        return default if found is None else copied(found.output)
+
+    def __contains__(self, step: object) -> bool:
+        return self._find(step) is not None
 
     def __iter__(self) -> Iterator[str]:
         # A copy of the dictionary: another lane may add to it meanwhile.
@@ -117,7 +166,7 @@ class Results:
         return f"Results({list(self)})"
 
 
-class Context:
+class Context(Generic[Input_co, DataT_co]):
     """The argument of every handler, condition, compensator and probe."""
 
     __slots__ = (
@@ -187,19 +236,19 @@ class Context:
         return self._live().ref.tenant
 
     @property
-    def input(self) -> Any:
+    def input(self) -> Input_co:
         """What `execute` was given, as `.input(...)` made it. It belongs to the caller: changing it fails the step."""
         around = self._live()
         self.touched_input = True
-        return around.input
+        return around.input  # type: ignore[no-any-return]  # the model is what .input(...) made of it
 
     @property
-    def data(self) -> Any:
+    def data(self) -> DataT_co:
         """The instance's data: a dictionary whose keys are also attributes. A successful attempt's writes are kept."""
         if self._around is None or not self.written:
             self._live()
             self._data = Data(self._known())
-        return self._data
+        return self._data  # type: ignore[no-any-return]  # the model is what the workflow says of its data
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -209,14 +258,14 @@ class Context:
 
     @property
     def results(self) -> Results:
-        """The outputs of completed steps, by name, or by path (`poll[17].fetch`)."""
+        """The outputs of completed steps, by name, by path (`poll[17].fetch`), or by the function that made them."""
         around, step = self._live(), self._step
         if step is None:
-            return Results(around.state.steps)
+            return Results(around.state.steps, "", around.definition)
         lane = lane_of(step.path) if "." in step.path else ""
         if step.kind == WHILE and (frame := around.state.frames.get(step.path)) is not None:
             lane = f"{step.path}[{frame.number}]"  # a condition looks at what the last iteration brought
-        return Results(around.state.steps, lane)
+        return Results(around.state.steps, lane, around.definition)
 
     @property
     def step(self) -> str | None:
@@ -290,7 +339,7 @@ class Context:
         what steps before it did. `DefinitionError` for a name that the workflow does not declare.
         """
         around = self._live()
-        if name not in around.patches:
+        if name not in around.definition.patches:
             message = (
                 f"ctx.patch({name!r}): workflow {around.ref.workflow!r} declares no such patch; declare it with "
                 f"create_workflow(..., patches=[{name!r}])"

@@ -6,17 +6,17 @@ These are values. The machine turns a directive into an open wait; nothing here 
 from __future__ import annotations
 
 from flux_core.errors import CallerError, DefinitionError
+from flux_core.generics import DataT_contra, Generic, Input_contra
 from flux_core.handlers import checked_handler
 from flux_core.names import check_key
 from flux_core.retry import seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime, timedelta
     from typing import Final
 
-    from flux_core.context import Context
+    from flux_core.generics import DataT, Handler, Input
 
 
 class _Fail:
@@ -125,16 +125,16 @@ UNKNOWN: Final = _Verdict("UNKNOWN")
 """A probe's answer: it cannot tell; the instance is quarantined (`stuck`) for an operator."""
 
 
-class Verify:
+class Verify(Generic[Input_contra, DataT_contra]):
     """`on_unknown=verify(probe)`: ask `probe(ctx)` what became of an attempt whose outcome is unknown."""
 
     __slots__ = ("probe",)
 
-    def __init__(self, probe: Callable[[Context], object]) -> None:
+    def __init__(self, probe: Handler[Input_contra, DataT_contra]) -> None:
         self.probe = probe
 
 
-def verify(probe: Callable[[Context], object]) -> Verify:
+def verify(probe: Handler[Input, DataT]) -> Verify[Input, DataT]:
     """Resolve an unknown outcome by asking the other side (PROTOCOL rule 9).
 
     `probe`, `def` or `async def`, takes the context (with the attempt's `idempotency_key`) and returns

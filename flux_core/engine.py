@@ -61,11 +61,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
-    from typing import Any
+    from typing import Any, overload
 
     from flux_core.aio import AsyncEngine
     from flux_core.audit import AuditEntry
     from flux_core.control import Log, Request
+    from flux_core.generics import Input, NoInput
     from flux_core.instance import Instance
     from flux_core.machine import Continuation
     from flux_core.ports import Clock, Codec, Due, Entropy, Logger, PayloadStorage, TraceSink, WorkflowStorage
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from flux_core.state import WorkflowState
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
+    Declared = WorkflowBuilder[Input, Any] | WorkflowDefinition[Input, Any]
     DeadlineLike = float | timedelta | Callable[[], float]
 
 
@@ -157,6 +159,24 @@ class FluxEngine:
 
     # --- verbs that advance an instance -------------------------------------------------------------------
 
+    if TYPE_CHECKING:
+
+        @overload
+        def execute(
+            self, workflow: Declared[NoInput], input: None = None, id: str | None = None,
+            *, deadline: DeadlineLike | None = None,
+        ) -> FluxResult: ...  # fmt: skip
+        @overload
+        def execute(
+            self, workflow: Declared[Input], input: Input | Mapping[str, object], id: str | None = None,
+            *, deadline: DeadlineLike | None = None,
+        ) -> FluxResult: ...  # fmt: skip
+        @overload
+        def execute(
+            self, workflow: str, input: object = None, id: str | None = None,
+            *, deadline: DeadlineLike | None = None,
+        ) -> FluxResult: ...  # fmt: skip
+
     def execute(
         self,
         workflow: Workflow,
@@ -179,7 +199,7 @@ class FluxEngine:
         end = self._deadline(deadline)
         state = self._loop.start(ref, definition, raw, hash_, end)
         if state is not None:
-            return FluxResult(state, self.clock.monotonic() - begun, created=True)
+            return FluxResult(state, definition, self.clock.monotonic() - begun, created=True)
         loaded = load(self.storage, ref)
         if loaded.state.input_hash != hash_:
             message = (
@@ -225,7 +245,7 @@ class FluxEngine:
         if ended in {s.COMPLETED, s.CANCELLED}:
             late = self._late_signal(ref, Mail(name, key, 0, body))
             if late is not None:
-                return FluxResult(late, self.clock.monotonic() - begun)
+                return FluxResult(late, definition, self.clock.monotonic() - begun)
         mail = Mail(name, key, self.clock.now(), body)
         self._same_payload(ref, mail, self.storage.put_mail(ref, mail))
         # Only now is the tail's word final: an owner who suspends after this look reads the mail himself (rule 5).
@@ -418,6 +438,21 @@ class FluxEngine:
                 return ticked
             window *= 2
 
+    if TYPE_CHECKING:
+
+        @overload
+        def execute_batch(
+            self, workflow: Declared[Input], inputs: Iterable[Input | Mapping[str, object]],
+            *, ids: Sequence[str] | Callable[[Any], str] | None = None, concurrency: int = 8,
+            on_progress: Callable[[int, int], object] | None = None,
+        ) -> BatchResult: ...  # fmt: skip
+        @overload
+        def execute_batch(
+            self, workflow: str, inputs: Iterable[object],
+            *, ids: Sequence[str] | Callable[[Any], str] | None = None, concurrency: int = 8,
+            on_progress: Callable[[int, int], object] | None = None,
+        ) -> BatchResult: ...  # fmt: skip
+
     def execute_batch(
         self,
         workflow: Workflow,
@@ -457,6 +492,13 @@ class FluxEngine:
 
         return BatchResult(run_batch(one, len(todo), concurrency, progress))
 
+    if TYPE_CHECKING:
+
+        @overload
+        def instance(self, workflow: Declared[Input], id: str) -> Instance[Input]: ...
+        @overload
+        def instance(self, workflow: str, id: str) -> Instance: ...
+
     def instance(self, workflow: Workflow, id: str) -> Instance:
         """A handle whose methods are the verbs for this one instance: `run.signal("approval")`."""
         definition = self._workflow(workflow)
@@ -476,8 +518,9 @@ class FluxEngine:
     def get(self, workflow: Workflow, id: str) -> FluxResult:
         """The instance as it is; `UnknownInstance` if there is none."""
         begun = self.clock.monotonic()
-        ref = self._ref(self._workflow(workflow), id)
-        return FluxResult(load(self.storage, ref).state, self.clock.monotonic() - begun)
+        definition = self._workflow(workflow)
+        state = load(self.storage, self._ref(definition, id)).state
+        return FluxResult(state, definition, self.clock.monotonic() - begun)
 
     def audit(self, workflow: Workflow, id: str) -> Sequence[AuditEntry]:
         """What people did to the instance by hand, oldest first: verb, step, who, why and when."""
@@ -671,7 +714,7 @@ class FluxEngine:
         state = loaded.state
         if always or is_due(state, self.clock.now()):
             state = self._loop.tick(ref, definition, loaded, end)
-        return FluxResult(state, self.clock.monotonic() - begun)
+        return FluxResult(state, definition, self.clock.monotonic() - begun)
 
     def _recover_one(self, entry: Due, end: Deadline | None) -> FluxResult | None:
         ref = entry.ref
@@ -685,7 +728,7 @@ class FluxEngine:
         except (CallerError, CorruptRecord, ImportUnfinished) as error:
             self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
             return None
-        return FluxResult(state, self.clock.monotonic() - begun)
+        return FluxResult(state, known[1], self.clock.monotonic() - begun)
 
 
 def _checked_data(workflow: str, id_: str, step: str, data: Mapping[str, object] | None) -> dict[str, object] | None:

@@ -18,7 +18,6 @@ from flux_core.machine.identity import end_signal
 from flux_core.machine.verbs import ALLOWED, NO_OP
 from flux_core.ports import InstanceRef, Mail
 from flux_core.state import WorkflowState
-from flux_core.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,12 +30,44 @@ if TYPE_CHECKING:
     from flux_core.workflow import WorkflowDefinition
 
 
-class Errand(NamedTuple):
+class Errand:
     """What is left to do once an invocation has let go of its instance: a tick, or an entry that is done with."""
 
-    ref: InstanceRef
-    settles: tuple[int, int] | None = None
-    """The sequence number and the due entry to remove; None: tick the instance."""
+    __slots__ = ("if_enough", "ref", "settles")
+
+    def __init__(self, ref: InstanceRef, settles: tuple[int, int] | None = None, *, if_enough: bool = False) -> None:
+        self.ref = ref
+        self.settles = settles
+        """The sequence number and the due entry to remove; None: tick the instance."""
+        self.if_enough = if_enough
+        """Tick it only if the mailbox has as many ends of children as it waits for."""
+
+
+class Errands:
+    """The errands of one invocation, in order. A tick that is already to come is not put behind once more."""
+
+    def __init__(self) -> None:
+        self._queue: list[Errand] = []
+        self._ticks: dict[InstanceRef, Errand] = {}
+
+    def add(self, errand: Errand) -> None:
+        """To be done after those that are there."""
+        if errand.settles is None:
+            known = self._ticks.setdefault(errand.ref, errand)
+            if known is not errand:
+                known.if_enough = known.if_enough and errand.if_enough
+                return
+        self._queue.append(errand)
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def next(self) -> Errand:
+        """The first one, which is taken out."""
+        errand = self._queue.pop(0)
+        if errand.settles is None:
+            del self._ticks[errand.ref]
+        return errand
 
 
 class Family:
@@ -55,7 +86,7 @@ class Family:
         self._control = control
         self.definition_of = definition_of
 
-    def start(self, parent: InstanceRef, state: WorkflowState, starting: Starting, errands: list[Errand]) -> None:
+    def start(self, parent: InstanceRef, state: WorkflowState, starting: Starting, errands: Errands) -> None:
         """Create the child that is asked for; one that is there already goes on, if it has failed before."""
         definition = self.definition_of(starting.workflow)
         ref = InstanceRef(parent.tenant, starting.workflow, starting.id)
@@ -66,9 +97,9 @@ class Family:
             if starting.waits and child.terminal and _has_heard(state, child):
                 # It was cancelled, and stays so: the step hears of it once more, and fails again.
                 self._put_end(parent, child, f"{child.id}.{child.generation}.{state.generation}")
-        errands.append(Errand(ref))
+        errands.add(Errand(ref))
 
-    def cancel(self, parent: InstanceRef, child: str, errands: list[Errand]) -> None:
+    def cancel(self, parent: InstanceRef, child: str, errands: Errands) -> None:
         """Cancel a child (`workflow/id`), unless it has ended."""
         workflow, _, id_ = child.partition("/")
         ref = InstanceRef(parent.tenant, workflow, id_)
@@ -82,20 +113,19 @@ class Family:
             self._control.request(ref, self.definition_of(workflow), request)
         except UnknownInstance:
             return  # somebody has deleted it
-        errands.append(Errand(ref))
+        errands.add(Errand(ref))
 
-    def tell(self, ref: InstanceRef, state: WorkflowState, errands: list[Errand]) -> None:
+    def tell(self, ref: InstanceRef, state: WorkflowState, errands: Errands) -> None:
         """Put the end of an instance into its parent's mailbox, and have the parent ticked if that is of use."""
         assert state.parent is not None  # noqa: S101 -- only children tell
         workflow, id_, _ = state.parent
         parent = InstanceRef(ref.tenant, workflow, id_)
         if self._tail(parent) is not None:
             self._put_end(parent, state, _end_id(state))
-            if self._is_of_use(parent, state):
-                errands.append(Errand(parent))
+            errands.add(Errand(parent, if_enough=state.status == s.COMPLETED))
         header = self._storage.header(ref)
         if header is not None and header.due is not None:
-            errands.append(Errand(ref, (header.seq, header.due)))
+            errands.add(Errand(ref, (header.seq, header.due)))
 
     def _tail(self, parent: InstanceRef) -> tuple[int, bytes] | None:
         try:
@@ -107,16 +137,14 @@ class Family:
         mail = Mail(end_signal(state.id), mail_id(id_), self._clock.now(), encode_payload(end_of(state)))
         self._storage.put_mail(parent, mail)
 
-    def _is_of_use(self, parent: InstanceRef, state: WorkflowState) -> bool:
-        """Whether a tick would find something to do, read after the mail was put (rules 5 and 18)."""
+    def is_enough(self, parent: InstanceRef) -> bool:
+        """Whether a tick finds as many ends of children as the parent waits for, read after the mail (rules 5, 18)."""
         tail = self._tail(parent)
         if tail is None:
             return False
         last = decode_record(tail[1], parent, tail[0])
         need = last.body.get("need", 1) if last.type == r.SUSP else 1
-        if need == 1 or state.status != s.COMPLETED:
-            return True
-        return sum(mail.name.startswith("__c-") for mail in self._storage.mail(parent)) >= need
+        return need == 1 or sum(mail.name.startswith("__c-") for mail in self._storage.mail(parent)) >= need
 
 
 def _again(child: WorkflowState, log: Log, parent: WorkflowState) -> Event | None:

@@ -12,7 +12,7 @@ import typing
 from typing import TYPE_CHECKING, Any
 
 from flux_core.errors import DefinitionError, InputInvalid
-from flux_core.registered import kind_of
+from flux_core.registered import is_typed_dict, kind_of
 from flux_core.secret import Secret
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ _DICTS = ("dict", "Mapping", "MutableMapping")
 _LISTS = ("list", "Sequence", "MutableSequence", "Iterable", "Collection")
 _SETS: dict[str, type] = {"set": set, "frozenset": frozenset, "Set": frozenset, "MutableSet": set}
 _MARKS = ("Required", "NotRequired", "ReadOnly")
-
-
-def is_typed_dict(cls: object) -> bool:
-    """Whether it is a TypedDict class, of typing or of typing_extensions."""
-    return isinstance(cls, type) and issubclass(cls, dict) and hasattr(cls, "__required_keys__")
 
 
 def name_of(hint: object) -> str:

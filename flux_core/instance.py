@@ -5,12 +5,15 @@ It holds names only, nothing of the instance, and must not add a verb that the e
 
 from __future__ import annotations
 
+from flux_core.generics import Generic, Input
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Concatenate, ParamSpec, TypeVar
+    from collections.abc import Callable, Mapping
+    from typing import Concatenate, ParamSpec, TypeVar, overload
 
     from flux_core.engine import DeadlineLike, FluxEngine, Workflow
+    from flux_core.generics import NoInput
     from flux_core.result import FluxResult
     from flux_core.workflow import WorkflowDefinition
 
@@ -18,10 +21,10 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-class Instance:
+class Instance(Generic[Input]):
     """`run = engine.instance(order, "o-1")`, then `run.signal("approval")`. The instance need not exist yet."""
 
-    def __init__(self, engine: FluxEngine, workflow: WorkflowDefinition, id: str) -> None:
+    def __init__(self, engine: FluxEngine, workflow: WorkflowDefinition[Input], id: str) -> None:
         """Each attribute is the verb of that name (see `FluxEngine`), with workflow and id filled in."""
         self.engine = engine
         self.workflow = workflow.name
@@ -39,7 +42,18 @@ class Instance:
         self.audit = _of(engine.audit, workflow, id)
         self.check = _of(engine.check, workflow, id)
         self.delete = _of(engine.delete, workflow, id)
-        self._definition = workflow
+        self._definition: WorkflowDefinition = workflow
+
+    if TYPE_CHECKING:
+
+        @overload
+        def execute(
+            self: Instance[NoInput], input: None = None, *, deadline: DeadlineLike | None = None
+        ) -> FluxResult: ...
+        @overload
+        def execute(
+            self, input: Input | Mapping[str, object], *, deadline: DeadlineLike | None = None
+        ) -> FluxResult: ...
 
     def execute(self, input: object = None, *, deadline: DeadlineLike | None = None) -> FluxResult:
         """Start it, or return it as it is if the same input has started it before."""

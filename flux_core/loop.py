@@ -37,10 +37,11 @@ from flux_core.events import (
     TimeRanOut,
     WokenUp,
 )
+from flux_core.family import Errands
 from flux_core.lease import Watchdog
 from flux_core.load import load
 from flux_core.machine import decide, may_start, start
-from flux_core.machine.forks import fork_lanes
+from flux_core.machine.forks import is_apart
 from flux_core.machine.waiting import mail_key
 from flux_core.records import CLAIM
 from flux_core.state import Lease, WorkflowState
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from flux_core.actions import Call
     from flux_core.deadline import Deadline
     from flux_core.events import Event
-    from flux_core.family import Errand, Family
+    from flux_core.family import Family
     from flux_core.flight import Flight
     from flux_core.load import Loaded
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger, Mail, WorkflowStorage
@@ -134,23 +135,23 @@ class EngineLoop:
         errands = first.errands
         if not errands:
             return state
-        for errand in errands:  # it grows meanwhile
-            if end is not None and end.budget() <= 0:
-                break
-            ref, settles = errand
+        while errands and (end is None or end.budget() > 0):
+            errand = errands.next()
+            ref, settles = errand.ref, errand.settles
             if settles is not None:
                 self.storage.settle(ref, settles[0], settles[1], None)
-                continue
-            try:
-                definition, loaded = self.family.definition_of(ref.workflow), load(self.storage, ref)
-            except (CallerError, CorruptRecord, ImportUnfinished) as error:
-                self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
-                continue
-            lease = self._new_lease(end)
-            run = _Run(self, ref, definition, loaded.state, end, lease, loaded)
-            run.advance(WokenUp(lease))
-            errands += run.errands
+            elif not errand.if_enough or self.family.is_enough(ref):
+                self._tick_beside(ref, end, errands)
         return load(self.storage, first.episode.ref).state
+
+    def _tick_beside(self, ref: InstanceRef, end: Deadline | None, errands: Errands) -> None:
+        try:
+            definition, loaded = self.family.definition_of(ref.workflow), load(self.storage, ref)
+        except (CallerError, CorruptRecord, ImportUnfinished) as error:
+            self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
+            return
+        lease = self._new_lease(end)
+        _Run(self, ref, definition, loaded.state, end, lease, loaded, errands).advance(WokenUp(lease))
 
     def _new_lease(self, end: Deadline | None) -> Lease:
         """PROTOCOL rule 14; the reserve of 5 s is scaled down for leases under 20 s."""
@@ -180,10 +181,11 @@ class _Run:
         end: Deadline | None,
         lease: Lease,
         loaded: Loaded | None = None,
+        errands: Errands | None = None,
     ) -> None:
         self._storage = loop.storage
         self._family = loop.family
-        self.errands: list[Errand] = []
+        self.errands = Errands() if errands is None else errands
         """What is left to do in other instances."""
         self._begun: int | None = None
         """The record by which the last child was asked for that was created here."""
@@ -315,7 +317,7 @@ class _Run:
         for written, record in enumerate(records):
             body, joins = record.body, state.joins
             changes = "set" in body or "del" in body
-            apart = changes and bool(state.frames) and self._is_apart(body["p"])
+            apart = changes and bool(state.frames) and is_apart(state, body["p"])
             if not episode.append(record):
                 return written
             attempts = self._attempts
@@ -326,10 +328,6 @@ class _Run:
             elif record.type == CLAIM:
                 episode.save_snapshot()
         return len(records)
-
-    def _is_apart(self, path: str) -> bool:
-        """Whether a step is in a lane of a parallel or map, and so sees and writes data of its own."""
-        return "." in path and any(True for _ in fork_lanes(self.episode.state, path))
 
     # --- attempts at the same time ------------------------------------------------------------------------
 
@@ -381,7 +379,7 @@ class _Run:
 
     def _noted(self, event: Event | None) -> Event | None:
         if isinstance(event, (StepSucceeded, StepFailed, Decided)):
-            self._note(event)
+            self._note(event, self._definition.by_path[event.path].declared)
         if self._watched is not None and isinstance(event, (StepSucceeded, StepFailed, Decided, Probed)):
             self._watched.attempt, self._watched.undo = event.attempt, False
         return event
@@ -424,9 +422,8 @@ class _Run:
     def _is_quick(self, action: Call) -> bool:
         return isinstance(action, RunStep) and self._quick.get(action.step.declared, 0) >= _QUICK_FROM
 
-    def _note(self, event: StepSucceeded | StepFailed | Decided) -> None:
-        """How long an attempt has taken."""
-        declared = self._definition.by_path[event.path].declared
+    def _note(self, event: StepSucceeded | StepFailed | Decided, declared: str) -> None:
+        """How long an attempt of the step has taken."""
         if self._end is not None:
             self._observed[declared] = max(event.run_ms / 1000, self._observed.get(declared, 0.0))
         if self._flight is not None:
@@ -448,7 +445,8 @@ class _Run:
         self._first = False
         if self._watched is not None:
             attempts.announce(action)
-        if self.episode.state.frames and self._is_apart(path):
+        state = self.episode.state
+        if state.frames and is_apart(state, path):
             attempts = attempts.apart(path)
         watchdog = self._watchdog
         if self._is_short(action.step.time_limit(undo=action.undo)):
@@ -466,7 +464,7 @@ class _Run:
         if (self._end is not None or self._flight is not None) and isinstance(
             event, (StepSucceeded, StepFailed, Decided)
         ):
-            self._note(event)
+            self._note(event, action.step.declared)
         return event
 
     def _let_go(self, path: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from flux_core.directives import FAIL, Directive, sleep, sleep_until, wait, wait_any
 from flux_core.errors import DefinitionError
+from flux_core.generics import DataT, Generic, Input
 from flux_core.handlers import checked_handler
 from flux_core.names import check_step_name
 from flux_core.step_options import (
@@ -43,15 +44,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
-    from typing import Any, Self, overload
+    from typing import Any, Self, TypeAlias, Unpack, overload
 
     from flux_core.context import Context
+    from flux_core.generics import (
+        CommitOptions,
+        Handler,
+        Output,
+        PauseOptions,
+        StepOptions,
+    )
     from flux_core.options import Duration
     from flux_core.retry import RetryPolicy
-    from flux_core.workflow import Handler, Merge
+    from flux_core.workflow import Merge
+
+    Inside: TypeAlias = "FlowBuilder[Input, DataT] | Handler[Input, DataT]"
+    """What a branch or a loop holds."""
 
 
-class NodeCollector:
+class NodeCollector(Generic[Input, DataT]):
     """The words that add a node. Each returns the collector, so that calls can be chained."""
 
     _unit = "a workflow"
@@ -82,11 +93,17 @@ class NodeCollector:
     if TYPE_CHECKING:
 
         @overload
-        def step(self, name: Handler) -> Handler: ...
+        def step(
+            self, name: Callable[[Context[Input, DataT]], Output]
+        ) -> Callable[[Context[Input, DataT]], Output]: ...
         @overload
-        def step(self, name: str, handler: Handler, **options: Any) -> Self: ...
+        def step(
+            self, name: str, handler: Handler[Input, DataT], **options: Unpack[StepOptions[Input, DataT]]
+        ) -> Self: ...
         @overload
-        def step(self, name: str, handler: None = None, **options: Any) -> Callable[[Handler], Handler]: ...
+        def step(
+            self, name: str, **options: Unpack[StepOptions[Input, DataT]]
+        ) -> Callable[[Callable[[Context[Input, DataT]], Output]], Callable[[Context[Input, DataT]], Output]]: ...
 
     def step(self, name: str | Handler, handler: Handler | None = None, **options: Any) -> Any:
         """Add a step: `.step("name", handler, **options)`, or as decorator `@w.step` and `@w.step("name", ...)`.
@@ -100,11 +117,17 @@ class NodeCollector:
     if TYPE_CHECKING:
 
         @overload
-        def commit(self, name: Handler) -> Handler: ...
+        def commit(
+            self, name: Callable[[Context[Input, DataT]], Output]
+        ) -> Callable[[Context[Input, DataT]], Output]: ...
         @overload
-        def commit(self, name: str, handler: Handler, **options: Any) -> Self: ...
+        def commit(
+            self, name: str, handler: Handler[Input, DataT], **options: Unpack[CommitOptions[Input, DataT]]
+        ) -> Self: ...
         @overload
-        def commit(self, name: str, handler: None = None, **options: Any) -> Callable[[Handler], Handler]: ...
+        def commit(
+            self, name: str, **options: Unpack[CommitOptions[Input, DataT]]
+        ) -> Callable[[Callable[[Context[Input, DataT]], Output]], Callable[[Context[Input, DataT]], Output]]: ...
 
     def commit(self, name: str | Handler, handler: Handler | None = None, **options: Any) -> Any:
         """Add a step with a side effect: its intent is durable before it runs, its success is never run again.
@@ -120,7 +143,7 @@ class NodeCollector:
         signal: str,
         timeout: Duration | None = None,
         on_timeout: object = FAIL,
-        **options: Any,
+        **options: Unpack[PauseOptions[Input, DataT]],
     ) -> Self:
         """Add a node that waits for `signal`; its output is the payload. `timeout` and `on_timeout` as for `wait()`.
 
@@ -134,12 +157,15 @@ class NodeCollector:
         signals: tuple[str, ...] | list[str],
         timeout: Duration | None = None,
         on_timeout: object = FAIL,
-        **options: Any,
+        **options: Unpack[PauseOptions[Input, DataT]],
     ) -> Self:
         """Like `.wait`, for whichever of several signals comes first."""
         return self._pause(WAIT, name, lambda: wait_any(signals, timeout, on_timeout), options)
 
-    def sleep(self, name: str, duration: Duration | Callable[[Context], Duration], **options: Any) -> Self:
+    def sleep(
+        self, name: str, duration: Duration | Callable[[Context[Input, DataT]], Duration],
+        **options: Unpack[PauseOptions[Input, DataT]],
+    ) -> Self:  # fmt: skip
         """Add a node that lets time pass: seconds, timedelta, or a function of the context that tells them.
 
         Nothing runs meanwhile. Options: `when`, `aliases`.
@@ -148,7 +174,10 @@ class NodeCollector:
             return self._asked(name, duration, sleep, options)
         return self._pause(SLEEP, name, lambda: sleep(duration), options)
 
-    def sleep_until(self, name: str, time: datetime | Callable[[Context], datetime], **options: Any) -> Self:
+    def sleep_until(
+        self, name: str, time: datetime | Callable[[Context[Input, DataT]], datetime],
+        **options: Unpack[PauseOptions[Input, DataT]],
+    ) -> Self:  # fmt: skip
         """Add a node that lasts until `time`, which carries a time zone, or a function of the context that tells it."""
         if callable(time):
             return self._asked(name, time, sleep_until, options)
@@ -156,7 +185,7 @@ class NodeCollector:
 
     def child(
         self, name: str, workflow: Any, input: object = None, wait: bool = True,  # noqa: FBT001, FBT002 -- reads well
-        on_failure: str = "fail", on_cancel: str = "cancel", **options: Any,
+        on_failure: str = "fail", on_cancel: str = "cancel", **options: Unpack[StepOptions[Input, DataT]],
     ) -> Self:  # fmt: skip
         """Start an instance of another workflow, and wait for its end; the output is the child's data.
 
@@ -174,7 +203,7 @@ class NodeCollector:
         self._append(name, as_function(input), kind=CHILD, options=options, more={"child": call})
         return self
 
-    def _pause(self, kind: str, name: str, make: Callable[[], Directive], options: dict[str, Any]) -> Self:
+    def _pause(self, kind: str, name: str, make: Callable[[], Directive], options: Mapping[str, Any]) -> Self:
         """A node that always returns the same directive."""
         try:
             directive = make()
@@ -185,7 +214,7 @@ class NodeCollector:
         return self
 
     def _asked(
-        self, name: str, told: Callable[[Context], Any], made: Callable[[Any], Directive], options: dict[str, Any]
+        self, name: str, told: Callable[[Context], Any], made: Callable[[Any], Directive], options: Mapping[str, Any]
     ) -> Self:
         """A node that asks the user's function, `def` or `async def`, how long to sleep."""
         checked_handler(self._where(SLEEP, name), "the time", told)
@@ -201,8 +230,8 @@ class NodeCollector:
         return self
 
     def if_(
-        self, name: str, condition: Handler, then: FlowBuilder | Handler, else_: FlowBuilder | Handler | None = None,
-        **options: Any,
+        self, name: str, condition: Handler[Input, DataT], then: Inside[Input, DataT],
+        else_: Inside[Input, DataT] | None = None, **options: Any,
     ) -> Self:  # fmt: skip
         """Run `then` if the condition holds, else `else_`, if there is one. Its output is that of the last step run.
 
@@ -214,8 +243,8 @@ class NodeCollector:
         return self._decision(IF, name, condition, "the condition", bodies, options)
 
     def switch(
-        self, name: str, selector: Handler, cases: Mapping[str, FlowBuilder | Handler],
-        default: FlowBuilder | Handler | None = None, **options: Any,
+        self, name: str, selector: Handler[Input, DataT], cases: Mapping[str, Inside[Input, DataT]],
+        default: Inside[Input, DataT] | None = None, **options: Any,
     ) -> Self:  # fmt: skip
         """Run the case whose name the selector returns, or `default`. Without either the step fails, and says so.
 
@@ -234,8 +263,9 @@ class NodeCollector:
         return self._decision(SWITCH, name, selector, "the selector", bodies, options)
 
     def loop(
-        self, name: str, times: int | Callable[[Context], int], body: FlowBuilder | Handler, **options: Any
-    ) -> Self:
+        self, name: str, times: int | Callable[[Context[Input, DataT]], int], body: Inside[Input, DataT],
+        **options: Any,
+    ) -> Self:  # fmt: skip
         """Run the body `times` times: a whole number, or a function of the context that tells it, asked once.
 
         Each step of each iteration is a checkpoint of its own (`poll[17].fetch`); `ctx.iteration` tells the number,
@@ -249,8 +279,9 @@ class NodeCollector:
         return self._decision(LOOP, name, lambda _ctx: times, "times", {BODY: body}, options)
 
     def while_(
-        self, name: str, condition: Handler, body: FlowBuilder | Handler, max_iterations: int = 1000, **options: Any
-    ) -> Self:
+        self, name: str, condition: Handler[Input, DataT], body: Inside[Input, DataT], max_iterations: int = 1000,
+        **options: Any,
+    ) -> Self:  # fmt: skip
         """Run the body as long as the condition, asked before each iteration, holds.
 
         If it holds still after `max_iterations`, the step fails with `LoopLimit`. In the condition `ctx.iteration` is
@@ -265,7 +296,7 @@ class NodeCollector:
         return self._decision(WHILE, name, condition, "the condition", {BODY: body}, options, more)
 
     def parallel(
-        self, name: str, *branches: FlowBuilder | Handler, max_concurrency: int | None = None,
+        self, name: str, *branches: Inside[Input, DataT], max_concurrency: int | None = None,
         on_error: str = "fail_fast", merge: Merge | None = None, **options: Any,
     ) -> Self:  # fmt: skip
         """Run several branches at the same time: each a handler, whose name it takes, or a `flow("name")`.
@@ -280,7 +311,7 @@ class NodeCollector:
         `merge`.
         """
         where = self._where(PARALLEL, name)
-        named: dict[str, FlowBuilder | Handler] = {}
+        named: dict[str, Inside] = {}
         for place, branch in enumerate(branches):
             label = _branch_name(branch, place)
             if label in named:
@@ -294,8 +325,8 @@ class NodeCollector:
         return self._decision(PARALLEL, name, lambda _ctx: True, "the branches", named, options, more)
 
     def map(
-        self, name: str, items: Callable[[Context], object] | list[Any] | tuple[Any, ...] | str,
-        body: FlowBuilder | Handler, max_concurrency: int | None = 10, on_error: str = "fail_fast",
+        self, name: str, items: Handler[Input, DataT] | list[Any] | tuple[Any, ...] | str,
+        body: Inside[Input, DataT], max_concurrency: int | None = 10, on_error: str = "fail_fast",
         merge: Merge | None = None, **options: Any,
     ) -> Self:  # fmt: skip
         """Run the body for each item, several at the same time; the output is the list of their outputs, in order.
@@ -316,7 +347,7 @@ class NodeCollector:
         name: str,
         handler: Handler,
         role: str,
-        bodies: Mapping[str, FlowBuilder | Handler],
+        bodies: Mapping[str, Inside],
         options: dict[str, Any],
         more: dict[str, Any] | None = None,
     ) -> Self:
@@ -390,7 +421,7 @@ class NodeCollector:
         handler: Handler,
         *,
         kind: str,
-        options: dict[str, Any],
+        options: Mapping[str, Any],
         bodies: dict[str, Body] | None = None,
         more: dict[str, Any] | None = None,
     ) -> None:
@@ -420,7 +451,7 @@ class NodeCollector:
             raise DefinitionError(message)
 
 
-class FlowBuilder(NodeCollector):
+class FlowBuilder(NodeCollector[Input, DataT]):
     """Collects what a branch or a loop runs; `flow()` makes one."""
 
     _unit = "a flow()"

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Literal
 
+    from flux_core.generics import DataT, Input
+
     Duration = float | timedelta
-    OnUnknown = Verify | Literal["retry", "quarantine"]
+    OnUnknown = Verify[Input, DataT] | Literal["retry", "quarantine"]
 
 _MOST_RETRIES = 1000
 

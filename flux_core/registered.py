@@ -118,6 +118,11 @@ def kind_of(cls: type) -> str | None:
     return None
 
 
+def is_typed_dict(cls: object) -> bool:
+    """Whether it is a TypedDict class, of typing or of typing_extensions."""
+    return isinstance(cls, type) and issubclass(cls, dict) and hasattr(cls, "__required_keys__")
+
+
 def _place(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 

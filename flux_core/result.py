@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from flux_core.context import history
+from flux_core.context import Results, history
 from flux_core.errors import WorkflowFailed
 from flux_core.state import BLOCKED, CANCELLED, FAILED, ROLLED_BACK, STUCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, overload
+
+    from flux_core.generics import Async, Output, Plain, Suspending
     from flux_core.state import ErrorInfo, StepExecution, WorkflowState
+    from flux_core.workflow import WorkflowDefinition
 
 _BAD = frozenset({FAILED, ROLLED_BACK, CANCELLED, STUCK, BLOCKED})
 
@@ -16,9 +20,12 @@ _BAD = frozenset({FAILED, ROLLED_BACK, CANCELLED, STUCK, BLOCKED})
 class FluxResult:
     """The instance as the verb left it."""
 
-    __slots__ = ("created", "data", "duration", "error", "history", "id", "state", "status", "workflow")
+    __slots__ = ("_definition", "created", "data", "duration", "error", "history", "id", "state", "status", "workflow")
 
-    def __init__(self, state: WorkflowState, duration: float, *, created: bool = False) -> None:
+    def __init__(
+        self, state: WorkflowState, definition: WorkflowDefinition, duration: float, *, created: bool = False
+    ) -> None:
+        self._definition: WorkflowDefinition | None = definition
         self.state = state
         """Everything that is known of the instance."""
         self.workflow = state.name
@@ -34,6 +41,24 @@ class FluxResult:
         self.created = created
         """Whether this call created the instance."""
 
+    if TYPE_CHECKING:
+
+        @overload
+        def output(self, step: str) -> Any: ...
+        @overload
+        def output(self, step: Suspending) -> Any: ...
+        @overload
+        def output(self, step: Async[Output]) -> Output: ...
+        @overload
+        def output(self, step: Plain[Output]) -> Output: ...
+
+    def output(self, step: object) -> Any:
+        """The output of a completed step: by its name, its path (`poll[17].fetch`) or its handler, as `ctx.results`.
+
+        `KeyError` if there is none, `DefinitionError` if a function is the handler of several steps.
+        """
+        return Results(self.state.steps, "", self._definition)[step]  # type: ignore[call-overload]
+
     def raise_for_status(self) -> FluxResult:
         """Itself, or `WorkflowFailed` if the instance failed, was undone or cancelled, or needs an operator."""
         if self.status in _BAD:
@@ -41,6 +66,10 @@ class FluxResult:
             message = f"workflow {self.workflow!r}, id {self.id!r} is {self.status}{at}: {self.error}"
             raise WorkflowFailed(message)
         return self
+
+    def __getstate__(self) -> tuple[None, dict[str, object]]:
+        """A copy in another process has no functions."""
+        return None, {name: None if name == "_definition" else getattr(self, name) for name in self.__slots__}
 
     def __repr__(self) -> str:
         return f"<FluxResult {self.workflow}/{self.id} {self.status}>"

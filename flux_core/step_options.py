@@ -19,23 +19,23 @@ from flux_core.workflow import CHILD, COMMIT, SLEEP, STEP, WAIT, ChildCall, Comp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from flux_core.context import Context
+    from flux_core.generics import DataT, Handler, Input
     from flux_core.options import Duration, OnUnknown
     from flux_core.retry import RetryPolicy
-    from flux_core.workflow import Handler
 
 
 def compensation(
-    handler: Handler,
+    handler: Handler[Input, DataT],
     *,
     retries: int | None = None,
     timeout: Duration | None = None,
-    on_unknown: OnUnknown = "retry",
+    on_unknown: OnUnknown[Input, DataT] = "retry",
     retry: RetryPolicy | None = None,
-) -> Compensation:
+) -> Compensation[Input, DataT]:
     """A compensator with options. After an unknown outcome it re-runs with the same key unless `on_unknown` differs."""
     where = "compensation(...)"
     return Compensation(
@@ -130,7 +130,7 @@ def checked_items(where: str, items: object) -> Handler:
 _OPTIONS_OF = {STEP: _OPTIONS, CHILD: _OPTIONS, COMMIT: _COMMIT_OPTIONS, WAIT: _PAUSE_OPTIONS, SLEEP: _PAUSE_OPTIONS}
 
 
-def checked_options(where: str, options: dict[str, Any], kind: str) -> dict[str, Any]:
+def checked_options(where: str, options: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The options as fields of a `StepDefinition`; `DefinitionError` for one that there is not, or a wrong value."""
     check_known(where, options, kind)
     when = options.get("when")

@@ -219,7 +219,7 @@ class Watched:
     def context(self, step: StepDefinition | None, clock: Clock, logger: Logger, secrets: Secrets) -> HookContext:
         """A context for a hook, which sees what is recorded and can change nothing."""
         around = self.around or Surroundings(
-            self.ref, self.state, self.state.input, clock, logger, secrets, self.workflow.patches
+            self.ref, self.state, self.state.input, clock, logger, secrets, self.workflow
         )
         if step is None:
             return HookContext(around, None, 0, self.state.data)

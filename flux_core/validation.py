@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flux_core.errors import DefinitionError, InputInvalid
-from flux_core.hints import Hints, field_hints, is_typed_dict, name_of, to_plain
-from flux_core.registered import kind_of
+from flux_core.hints import Hints, name_of, to_plain
+from flux_core.registered import is_typed_dict, kind_of
 from flux_core.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _COROUTINE = 0x80  # inspect.CO_COROUTINE, without the 10 ms that importing inspect takes
 _ACCEPTED = "a pydantic model, a dataclass, a msgspec.Struct, a TypedDict, or a function that validates"
@@ -73,54 +73,6 @@ def input_validator(schema: object) -> Validator | None:
             f".input({name_of(schema)}) is an async function; make it a plain one, or validate in the first step."
         )
     return _Callable(schema)
-
-
-def types_of(schema: object) -> list[type]:
-    """The Enum, dataclass, NamedTuple, pydantic and msgspec classes of a schema, its own class and its fields' first.
-
-    So that the builder can register them. Empty for None and for callables.
-    """
-    found: dict[type, None] = {}
-    seen: dict[int, object] = {}  # by identity: not every hint can be hashed
-
-    def walk(hint: object) -> None:
-        if id(hint) in seen:
-            return
-        seen[id(hint)] = hint
-        if kind_of(type(hint)) == "Enum":  # a member in a Literal
-            walk(type(hint))
-        if isinstance(hint, type) and not hasattr(hint, "__origin__"):
-            if kind_of(hint) is not None:
-                found[hint] = None
-            for inner in _hints_inside(hint):
-                walk(inner)
-        for inner in _arguments(hint):
-            walk(inner)
-
-    walk(schema)
-    return list(found)
-
-
-def _hints_inside(cls: type) -> Iterator[object]:
-    match kind_of(cls):
-        case "Enum":
-            return
-        case "pydantic":
-            for field in cls.model_fields.values():  # type: ignore[attr-defined]  # a pydantic model has them
-                yield field.annotation
-        case None if not is_typed_dict(cls):
-            return
-        case _:
-            yield from field_hints(cls).values()
-
-
-def _arguments(hint: object) -> Iterator[object]:
-    """What is inside of `list[Item]`, `Item | None`, `Annotated[...]`, `NewType`, and `type Alias = ...`."""
-    yield from getattr(hint, "__args__", ())
-    for name in ("__origin__", "__supertype__", "__value__"):
-        inner = getattr(hint, name, None)
-        if inner is not None:
-            yield inner
 
 
 class _Pydantic(Validator):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flux_core.errors import UnknownStep
+from flux_core.generics import DataT, DataT_contra, Generic, Input, Input_contra
 from flux_core.paths import declared
 from flux_core.retry import RetryPolicy
 
@@ -11,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Final
 
-    from flux_core.context import Context
+    from flux_core.functions import Functions
+    from flux_core.generics import Handler
     from flux_core.options import OnUnknown
     from flux_core.validation import Validator
 
-    Handler = Callable[[Context], object]
     Merge = Mapping[str, Callable[[list[Any]], object]] | Callable[[str, list[Any]], object]
 
 STEP: Final = "step"
@@ -61,17 +62,17 @@ class Defaults:
         self.inline_backoff = inline_backoff
 
 
-class Compensation:
+class Compensation(Generic[Input_contra, DataT_contra]):
     """How to undo a step, with limits of its own. `compensate=fn` is short for `compensate=compensation(fn)`."""
 
     __slots__ = ("handler", "on_unknown", "retries", "retry", "timeout")
 
     def __init__(
         self,
-        handler: Handler,
+        handler: Handler[Input_contra, DataT_contra],
         retries: int | None,
         timeout: float | None,
-        on_unknown: OnUnknown,
+        on_unknown: OnUnknown[Input_contra, DataT_contra],
         retry: RetryPolicy | None,
     ) -> None:
         self.handler = handler
@@ -152,6 +153,8 @@ class StepDefinition:
         self.index = index
         """The place at the top level; of a nested node, that of the branch or loop it is in."""
         self.handler = handler
+        self.function = handler
+        """The handler as the workflow was given it. A test may play another in its place."""
         self.kind = kind
         """`step`, `commit`, `wait`, `sleep`, `child`, `if`, `switch`, `loop`, `while`, `parallel` or `map`; with the
         name, what the fingerprint is made of."""
@@ -314,10 +317,12 @@ _MOST_LOCATED = 256
 """A loop asks for each node of an iteration several times, and then never again."""
 
 
-class WorkflowDefinition:
+class WorkflowDefinition(Generic[Input, DataT]):
     """A frozen workflow. Engines bind it to their defaults; everybody else reads it."""
 
-    __slots__ = ("by_path", "fingerprint", "name", "patches", "steps", "timeout", "types", "validator", "version")
+    __slots__ = (
+        "_functions", "by_path", "fingerprint", "name", "patches", "steps", "timeout", "types", "validator", "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -340,6 +345,7 @@ class WorkflowDefinition:
         self.patches = patches
         """Names that `ctx.patch` may ask for."""
         self.by_path = Nodes(steps)
+        self._functions: Functions | None = None
         self.fingerprint = _fingerprint(steps)
         """A hash of [(name, kind)]: equal fingerprints can continue each other's instances."""
 
@@ -347,6 +353,16 @@ class WorkflowDefinition:
     def kinds(self) -> str:
         """A letter a step: what an instance keeps of a definition beside the names (see `machine.adoption`)."""
         return "".join(letter(step) for step in self.steps)
+
+    @property
+    def functions(self) -> Functions:
+        """Its steps and commits by their handlers."""
+        if self._functions is None:
+            from flux_core.functions import Functions
+
+            told = ((path, node.function) for path, node in self.by_path.items() if node.kind in {STEP, COMMIT})
+            self._functions = Functions(self.name, told)
+        return self._functions
 
     def step(self, path: str) -> StepDefinition:
         """The step of that path, in a loop with its iteration (`poll[17].fetch`); `UnknownStep` lists what there is."""
@@ -415,7 +431,7 @@ class WorkflowDefinition:
             "steps": [step.describe() for step in self.steps],
         }
 
-    def build(self) -> WorkflowDefinition:
+    def build(self) -> WorkflowDefinition[Input, DataT]:
         """Itself, so that builders and definitions can be passed alike."""
         return self
 

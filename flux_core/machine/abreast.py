@@ -9,7 +9,7 @@ from flux_core import records as r
 from flux_core import state as s
 from flux_core.actions import PROCEED, Decision, Join, ReadMail
 from flux_core.machine.attempts import begin, turns_back
-from flux_core.machine.forks import conflicts, is_under, to_join, upcoming
+from flux_core.machine.forks import beginning, conflicts, is_under, to_join, upcoming
 from flux_core.machine.waiting import LOOK_EVERY, suspend
 from flux_core.machine.waking import timer
 from flux_core.records import Record
@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     from flux_core.workflow import WorkflowDefinition
 
 
-def abreast(workflow: WorkflowDefinition, state: WorkflowState, event: Advanced, now: int) -> Decision:
-    """Begin the next step that can run now; if there is none, wait for those under way, or let go of the instance."""
+def abreast(workflow: WorkflowDefinition, state: WorkflowState, event: Advanced, fork: str, now: int) -> Decision:
+    """Begin the next step that can run now; if there is none, wait for those under way, or let go of the instance.
+
+    `fork` is the outermost one that the instance is in.
+    """
     running = event.running
+    if not (running or state.waits or state.retry_at or state.kept):
+        path, others = beginning(fork, state.frames[fork])
+        if path is not None:
+            decision = begin(state, workflow.by_path[path], 1, now)
+            decision.abreast = others
+            return decision
     if state.waits and now - event.looked >= LOOK_EVERY:
         return Decision(ReadMail(resting=False, idle=False))
     first: Decision | None = None

@@ -210,6 +210,9 @@ class _Comparison:
 
     def _check_waits(self) -> None:
         for path, wait in self._state.waits.items():
+            if path in self._state.children:
+                self._is_there(path, f"step {path!r} waits for its child {self._state.steps[path].child}")
+                continue
             for_what = " or ".join(map(repr, wait.signals))
             self._is_there(path, f"step {path!r} waits for {f'the signal {for_what}' if for_what else 'its time'}")
 

@@ -151,9 +151,9 @@ def _advance(workflow: WorkflowDefinition, state: WorkflowState, event: Advanced
     if state.expires is not None and state.expires <= now:
         return Decision(PROCEED, expired(workflow, state, now))
     path, fork = (workflow.steps[state.cursor].path, False) if not state.frames else innermost(state)
-    if fork:
-        return abreast(workflow, state, event, now)
     assert path is not None  # noqa: S101 -- the cursor is not at the end
+    if fork:
+        return abreast(workflow, state, event, path, now)
     if state.kept and path in state.kept:
         return Decision(PROCEED, again(state, path, state.kept[path], now))
     if state.waits:

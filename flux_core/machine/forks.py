@@ -129,6 +129,20 @@ def _beginning(owner: str, frame: Frame, running: list[str]) -> Iterator[str]:
         number += 1
 
 
+def beginning(owner: str, frame: Frame) -> tuple[str | None, bool]:
+    """The step with which the next lane of a fork begins, if one may, and whether another lane goes on beside it.
+
+    For a fork in which nothing is under way, waits, or backs off: the short way to what `upcoming` would say.
+    """
+    fork, number, most = frame.fork, frame.number, int(frame.choice)
+    assert fork is not None  # noqa: S101 -- asked only of forks
+    room = (fork.limit or most) - (len(frame.open) - len(fork.failed))
+    if room <= 0 or number >= most or fork.begun:
+        return None, False
+    lane = lane_at(owner, frame, number)
+    return f"{lane}.{body_at(owner, frame, lane)[0][0]}", bool(frame.open) or (room > 1 and number + 1 < most)
+
+
 def _lane_under(owner: str, path: str) -> str | None:
     """The lane of the fork at `owner` that `path` is in; None if it is elsewhere."""
     if path.startswith(f"{owner}["):
@@ -193,6 +207,18 @@ def seen_data(state: WorkflowState, path: str) -> dict[str, object]:
         if writes is not None:
             writes.over(data)
     return data
+
+
+def is_apart(state: WorkflowState, path: str) -> bool:
+    """Whether a step is in a lane of an open fork, and so sees and writes data of its own."""
+    lane = lane_of(path)
+    while lane:
+        owner = owner_of(lane)
+        frame = state.frames.get(owner)
+        if frame is not None and frame.fork is not None:
+            return True
+        lane = lane_of(owner)
+    return False
 
 
 def is_over(state: WorkflowState, path: str) -> bool:

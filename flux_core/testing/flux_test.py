@@ -6,7 +6,7 @@ It drives the real engine over a real store (memory unless told otherwise) and m
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from flux_core.claim_check import INLINE
 from flux_core.codec import decode_payload
@@ -27,11 +27,12 @@ from flux_core.testing.stage import HANDLER, Stage, StagedEngine
 from flux_core.testing.stubs import UNSET, Stub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from flux_core.builder import WorkflowBuilder
     from flux_core.context import Context
-    from flux_core.engine import DeadlineLike, FluxEngine, Workflow
+    from flux_core.engine import DeadlineLike, Declared, FluxEngine, Workflow
+    from flux_core.generics import Input, NoInput
     from flux_core.ports import WorkflowStorage
     from flux_core.result import FluxResult
     from flux_core.state import WorkflowState
@@ -98,6 +99,22 @@ class FluxTest:
         """The engine itself, over the test's clock, store and stubs, for every verb that has no short form here."""
 
     # --- running -------------------------------------------------------------------------------------------
+
+    @overload
+    def execute(
+        self, workflow: Declared[NoInput], input: None = None, id: str | None = None,
+        *, deadline: DeadlineLike | None = None,
+    ) -> Run: ...  # fmt: skip
+    @overload
+    def execute(
+        self, workflow: Declared[Input], input: Input | Mapping[str, object], id: str | None = None,
+        *, deadline: DeadlineLike | None = None,
+    ) -> Run: ...  # fmt: skip
+    @overload
+    def execute(
+        self, workflow: str, input: object = None, id: str | None = None,
+        *, deadline: DeadlineLike | None = None,
+    ) -> Run: ...  # fmt: skip
 
     def execute(
         self,

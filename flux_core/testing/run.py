@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, Protocol
 
     from flux_core.engine import DeadlineLike
+    from flux_core.generics import Async, Output, Plain, Suspending
     from flux_core.result import FluxResult
     from flux_core.state import ErrorInfo, StepExecution, WorkflowState
     from flux_core.testing.attempts import Attempt
@@ -104,10 +105,24 @@ class Run:
     def output(self, step: str, type: type[T]) -> T: ...
     @overload
     def output(self, step: str, type: object) -> Any: ...
+    @overload
+    def output(self, step: Suspending) -> Any: ...
+    @overload
+    def output(self, step: Async[Output]) -> Output: ...
+    @overload
+    def output(self, step: Plain[Output]) -> Output: ...
 
-    def output(self, step: str, type: Any = object) -> Any:
-        """The output of a completed step; `AssertionError` if it is not of that type (`dict`, `list[Item]`, ...)."""
+    def output(self, step: object, type: Any = object) -> Any:
+        """The output of a completed step; `AssertionError` if it is not of that type (`dict`, `list[Item]`, ...).
+
+        Instead of the name, and a type, the step's handler may be given.
+        """
         __tracebackhide__ = True
+        if not isinstance(step, str):
+            try:
+                return self.result.output(step)  # type: ignore[call-overload]
+            except KeyError as error:
+                self._fail(str(error.args[0]))
         entry = self._step(step)
         if entry.status not in _HAS_OUTPUT:
             self._fail(f"step {step!r} is {entry.status} and has no output")

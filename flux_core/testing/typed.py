@@ -6,7 +6,8 @@ import types
 import typing
 from typing import Any
 
-from flux_core.hints import is_typed_dict, name_of, typed_dict_shape, unwrapped
+from flux_core.hints import name_of, typed_dict_shape, unwrapped
+from flux_core.registered import is_typed_dict
 
 
 def misfit(hint: Any, value: object, path: str = "it") -> str | None:

@@ -50,7 +50,7 @@ def test_a_run_measures_every_topic(outcome: Outcome) -> None:
     topics = {figure["topic"] for figure in outcome.result["figures"]}
     steps = {"step in memory, by the clock", "step in memory, processor time"}
     stores = {topic for name, topic in SERVICES.items() if f"{name}: left out." not in outcome.printed}
-    assert topics == {*steps, *stores, "durable step on SQLite", "resume", "start-up", "test kit"}
+    assert topics == {*steps, *stores, "durable step on SQLite", "map", "resume", "start-up", "test kit"}
 
 
 def test_with_services_required_none_is_left_out(outcome: Outcome) -> None:

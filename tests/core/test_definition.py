@@ -203,7 +203,7 @@ class TestAWrongDefinition:
     def test_with_a_step_that_never_met_its_handler_is_told_so(self) -> None:
         """`handlers.get("charge")` may be None, and a decorator may have lost its function: no step may vanish."""
         w = create_workflow("order").step("a", nothing)
-        decorator = w.commit("charge", None, retries=1)
+        decorator: Any = w.commit("charge", None, retries=1)  # type: ignore[call-overload]
         with pytest.raises(DefinitionError, match="'order': step 'charge' has no handler: pass one"):
             w.build()
         decorator(nothing)
@@ -285,7 +285,7 @@ class TestAWrongDefinition:
         with pytest.raises(
             DefinitionError, match=r"step 'a': there is no option 'retry_count'; the options are retries, "
         ):
-            create_workflow("order").step("a", nothing, retry_count=3)
+            create_workflow("order").step("a", nothing, retry_count=3)  # type: ignore[call-overload]
 
     @pytest.mark.parametrize("option", [{"idempotent": True}, {"on_unknown": "retry"}])
     def test_with_a_commits_option_on_a_step_is_told_to_declare_a_commit(self, option: dict[str, Any]) -> None:
@@ -317,8 +317,9 @@ class TestAWrongDefinition:
 
     @pytest.mark.parametrize("option", ["when", "compensate"])
     def test_with_a_condition_or_compensator_that_is_no_function_is_told_so(self, option: str) -> None:
+        options: dict[str, Any] = {option: "x"}
         with pytest.raises(DefinitionError, match=f"step 'a': {option} must be a function that takes the context"):
-            create_workflow("order").step("a", nothing, **{option: "x"})
+            create_workflow("order").step("a", nothing, **options)
 
     def test_with_a_compensation_that_is_no_function_is_told_so(self) -> None:
         with pytest.raises(DefinitionError, match=r"compensation\(\.\.\.\): the compensation must be a function"):
@@ -357,11 +358,11 @@ class TestAWrongDefinition:
 
     def test_with_an_input_schema_that_is_none_is_told_what_is_accepted(self) -> None:
         with pytest.raises(DefinitionError, match="pydantic model, a dataclass"):
-            create_workflow("order").input(5).step("a", nothing).build()
+            create_workflow("order").step("a", nothing).input(5).build()  # type: ignore[call-overload]
 
     def test_passed_as_something_else_altogether_is_a_definition_error(self) -> None:
         with pytest.raises(DefinitionError, match=r"a workflow is what create_workflow\(\.\.\.\) returns"):
-            FluxEngine().execute(nothing)  # type: ignore[arg-type]
+            FluxEngine().execute(nothing)  # type: ignore[call-overload]
 
     def test_is_a_callers_error_so_that_a_platform_answers_4xx(self) -> None:
         assert issubclass(DefinitionError, CallerError)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         _ = assert_type(engine.aio.execute("order", 1, "o-1", deadline=5.0), Coroutine[Any, Any, FluxResult])
         _ = assert_type(engine.aio.instance("order", "o-1").get(), Coroutine[Any, Any, FluxResult])
         run.signal()  # type: ignore[call-arg]
-        _ = engine.aio.execute()  # type: ignore[call-arg]
+        _ = engine.aio.execute()  # type: ignore[call-overload]
 
 
 PER_INSTANCE = (

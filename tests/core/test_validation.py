@@ -19,7 +19,8 @@ import pydantic
 import pytest
 
 from flux_core.errors import DefinitionError, InputInvalid
-from flux_core.validation import Validator, input_validator, types_of
+from flux_core.storable import types_of
+from flux_core.validation import Validator, input_validator
 from flux_core.values import decode, encode
 
 

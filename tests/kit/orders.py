@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flux_core import create_workflow, sleep, wait
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flux_core import Context, WorkflowBuilder
 
 
-def order_workflow(**options: object) -> WorkflowBuilder:
+def order_workflow(**options: Any) -> WorkflowBuilder:
     """Charge, wait up to three days for an approval, sleep an hour, ship. `options` are the commit's."""
 
     def charge(ctx: Context) -> dict[str, str]:

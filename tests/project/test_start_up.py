@@ -39,5 +39,40 @@ def test_every_module_of_the_core_imports_with_the_standard_library_alone(root: 
     assert loaded - sys.stdlib_module_names == {"flux_core", "__main__"} - sys.stdlib_module_names
 
 
+DECLARED = """
+import sys
+from flux_core import Context, create_workflow, flow
+{model}
+def charge(ctx{context}){returned}:
+    return 1
+body = flow().step("b", charge)
+create_workflow("w").step("a", charge, compensate=charge).if_("i", lambda ctx: True, body).build()
+"""
+READERS = {"typing", "inspect", "flux_core.storable", "flux_core.hints", "flux_core.validation"}
+
+
+def read_by(root: Path, context: str = "", returned: str = "", model: str = "") -> set[str]:
+    """Which of the modules that read annotations a declaration has loaded."""
+    program = DECLARED.format(context=context, returned=returned, model=model)
+    script = f"import sys; sys.path.insert(0, {str(root)!r})\n{program}\nprint(*sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", script]
+    outcome = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return set(outcome.stdout.split()) & READERS
+
+
+def test_declaring_a_workflow_reads_no_annotations_where_there_are_none(root: Path) -> None:
+    assert read_by(root) == set()
+
+
+def test_annotations_that_name_no_class_to_be_stored_load_nothing(root: Path) -> None:
+    assert read_by(root, ": Context", " -> int") == read_by(root, ': "Context"', ' -> "None"') == set()
+
+
+def test_a_class_with_plain_fields_is_found_without_typing(root: Path) -> None:
+    model = "from dataclasses import dataclass\n@dataclass\nclass Money:\n    amount: int\n"
+    loaded = read_by(root, ': "Context[Money, Money]"', " -> Money", model)
+    assert loaded == {"flux_core.storable", "inspect"}  # dataclasses itself loads inspect
+
+
 def test_the_check_would_see_a_heavy_module(root: Path) -> None:
     assert "sqlite3" in run(root, "import sqlite3", "-S") & HEAVY
