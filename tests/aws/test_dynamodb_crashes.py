@@ -28,15 +28,19 @@ BLOWS: dict[str, list[dict[int, str]]] = {
         {0: LOST_RESPONSE},
         {0: UNAVAILABLE},
         {0: LOST_RESPONSE, 1: UNAVAILABLE},
-        {0: UNAVAILABLE, 1: UNAVAILABLE},
     ],
-    "a signal": [{0: CRASH_AFTER}, {0: LOST_RESPONSE}],
-    "cancel with compensations": [{0: CRASH_AFTER}],
-    "hand-overs at the deadline": [{0: CRASH_AFTER}],
-    "a pause while suspended": [{0: CRASH_AFTER}],
+    "a signal": [{0: CRASH_AFTER}],
     "snapshots": [{0: CRASH_AFTER}],
 }
 """Shape -> what goes wrong from each of its writes on: offset -> fault."""
+LONGER: dict[str, list[dict[int, str]]] = {
+    "a commit": [{0: UNAVAILABLE, 1: UNAVAILABLE}],
+    "a signal": [{0: CRASH_BEFORE}, {0: LOST_RESPONSE}],
+    "cancel with compensations": [{0: CRASH_AFTER}, {0: LOST_RESPONSE}],
+    "hand-overs at the deadline": [{0: CRASH_AFTER}],
+    "a pause while suspended": [{0: CRASH_AFTER}],
+}
+"""The same, by `make soak`."""
 ONLY = {"snapshots": "put_snapshot"}
 """Shapes whose other writes are left out: each of their runs writes much."""
 _numbers = count(1)
@@ -53,8 +57,11 @@ def store(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> Iterator[DynamoDBStora
 
 
 @pytest.mark.parametrize(
-    ("name", "blow"), [(name, blow) for name, blows in BLOWS.items() for blow in blows], ids=str
-)  # fmt: skip
+    ("name", "blow"),
+    [(name, blow) for name, blows in BLOWS.items() for blow in blows]
+    + [pytest.param(name, blow, marks=pytest.mark.soak) for name, blows in LONGER.items() for blow in blows],
+    ids=str,
+)
 def test_a_fault_at_any_write_changes_nothing(store: DynamoDBStorage, name: str, blow: dict[int, str]) -> None:
     (shape,) = (shape for shape in SHAPES if shape.name == name)
     for call in undisturbed(shape).calls:

@@ -31,16 +31,22 @@ REQUEST_BY_REQUEST = [
     "a signal",
     "a wait with a default",
     "cancel with compensations",
-    "a pause while suspended",
-    "hand-overs at the deadline",
     "snapshots",
 ]
+LONGER = ["a pause while suspended", "hand-overs at the deadline"]
+"""The same, by `make soak`."""
 CALL_BY_CALL = {
     "folder": ["a signal", "cancel with compensations", "a pause of a durable retry"],
-    "s3": ["cancel with compensations"],
+    "s3": ["a commit"],
     "az": ["a signal"],
+    "gs": ["a commit"],
+}
+LONGER_CALL_BY_CALL = {
+    "s3": ["cancel with compensations"],
+    "az": ["cancel with compensations"],
     "gs": ["a signal", "a pause of a durable retry"],
 }
+"""The same, by `make soak`."""
 _ids = count(1)
 
 
@@ -85,7 +91,9 @@ class Bench:
         assert len([key for key in keys if key.startswith("_due/")]) == (header.due is not None)
 
 
-@pytest.mark.parametrize("name", REQUEST_BY_REQUEST)
+@pytest.mark.parametrize(
+    "name", [*REQUEST_BY_REQUEST, *(pytest.param(name, marks=pytest.mark.soak) for name in LONGER)]
+)
 def test_a_process_may_die_at_any_request(name: str) -> None:
     undisturbed_run = Bench(BY_NAME[name], {})
     undisturbed_run.run()
@@ -118,7 +126,14 @@ def places(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("places", "name"), [(kind, name) for kind, names in CALL_BY_CALL.items() for name in names], indirect=["places"]
+    ("places", "name"),
+    [(kind, name) for kind, names in CALL_BY_CALL.items() for name in names]
+    + [
+        pytest.param(kind, name, marks=pytest.mark.soak)
+        for kind, names in LONGER_CALL_BY_CALL.items()
+        for name in names
+    ],
+    indirect=["places"],
 )
 def test_a_fault_at_any_call_changes_nothing(name: str, places: tuple[str, BlobStorage]) -> None:
     kind, store = places

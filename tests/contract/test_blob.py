@@ -54,17 +54,31 @@ class TestFolder(TestMemory):
 class TestS3(TestFolder):
     kind = "s3"
     writers, slots, churn, crowd = 12, 12, 12, 12
-    long_log = 1_005  # a list of the service ends after 1,000 keys
+    long_log = 100
 
 
 class TestAzure(TestS3):
     kind = "az"
-    long_log = 100
 
 
 class TestGoogle(TestS3):
     kind = "gs"
-    long_log = 100
+    long_log = 1_005  # a list of the service ends after 1,000 keys
+
+
+@pytest.mark.soak
+class TestS3AtFullSize(TestFolder):
+    kind = "s3"
+
+
+@pytest.mark.soak
+class TestAzureAtFullSize(TestFolder):
+    kind = "az"
+
+
+@pytest.mark.soak
+class TestGoogleAtFullSize(TestFolder):
+    kind = "gs"
 
 
 class TestPayloadsInMemory(InAPlace, PayloadContract):

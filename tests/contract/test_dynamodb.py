@@ -68,6 +68,12 @@ class TestDynamoDBStorage(OnDynamoDB):
             super().test_a_snapshot_of_one_mebibyte_comes_back()
 
 
+@pytest.mark.soak
+class TestDynamoDBStorageAtFullSize(TestDynamoDBStorage):
+    writers, slots, churn, crowd = 64, 200, 100, 120
+    long_log = 2_000
+
+
 class TestDynamoDBWithMuchKeptOutside(OnDynamoDB):
     """Values of any size: what no item holds, too. Raced less, since the store alone is raced above."""
 

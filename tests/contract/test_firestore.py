@@ -54,6 +54,12 @@ class TestFirestoreStorage(OnFirestore):
             super().test_a_record_of_one_mebibyte_comes_back()
 
 
+@pytest.mark.soak
+class TestFirestoreStorageAtFullSize(TestFirestoreStorage):
+    writers, slots, churn, crowd = 64, 200, 100, 120
+    long_log = 2_000
+
+
 class TestFirestoreWithMuchKeptOutside(OnFirestore):
     """Values of any size: what no document holds, too. Raced less, since the store alone is raced above."""
 

@@ -28,8 +28,20 @@ def test_the_chosen_shapes_are_there() -> None:
     assert len(CHOSEN) == 3
 
 
-@pytest.mark.parametrize("fault", [CRASH_BEFORE, CRASH_AFTER, LOST_RESPONSE])
-@pytest.mark.parametrize("shape", CHOSEN, ids=str)
+FAULTS = [CRASH_BEFORE, CRASH_AFTER, LOST_RESPONSE]
+SHORT = {("cancel with compensations", fault) for fault in FAULTS} | {("early signals", CRASH_AFTER)}
+"""What is not left to `make soak`."""
+
+
+@pytest.mark.parametrize(
+    ("shape", "fault"),
+    [
+        pytest.param(shape, fault, marks=() if (shape.name, fault) in SHORT else pytest.mark.soak)
+        for shape in CHOSEN
+        for fault in FAULTS
+    ],
+    ids=str,
+)
 def test_a_fault_at_any_call_changes_nothing(
     shape: Shape, fault: str, open_store: Callable[..., FirestoreStorage], firestore_emulator: str
 ) -> None:

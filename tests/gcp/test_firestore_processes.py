@@ -32,8 +32,9 @@ print("ready", flush=True)
 sys.stdin.readline()
 
 def write(thread):
+    # the writers are of four kinds, and so are the slots: each slot has 16 rivals, 4 of each process
     mine = b"%d/%d" % (process, thread)
-    return {seq: found is None for seq in range(slots) for found in [store.append(order, seq, mine + b"/%d" % seq)]}
+    return {seq: store.append(order, seq, mine + b"/%d" % seq) is None for seq in range(thread % 4, slots, 4)}
 
 with ThreadPoolExecutor(threads) as pool:
     for thread, won in enumerate(pool.map(write, range(threads))):
