@@ -30,7 +30,7 @@ INSTALL = "npm install --prefix ~/.cache/flux-tests/azurite azurite@3 (make test
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The account that every Azurite has; it is no secret."""
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds that a busy machine may need to start it."""
 
 

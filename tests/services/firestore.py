@@ -21,7 +21,7 @@ INSTALL = (
     f"apt-get install {PACKAGE} openjdk-17-jre-headless, or gcloud components install cloud-firestore-emulator and "
     "Java 17 or newer"
 )
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds that a busy machine may need to start it."""
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INSTALL = "apt-get install postgresql-15, or a later one; pip install 'psycopg[binary]' (the extra [dev] brings it)"
 OWNER = "postgres" if os.geteuid() == 0 else None
 """PostgreSQL refuses to run as root."""
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds that a busy machine may need to start it."""
 _ACCESS = """
 host all guarded 127.0.0.1/32 scram-sha-256
