@@ -6,13 +6,14 @@ from flux_core.codec import check_start, corrupt, decode_record, decode_state
 from flux_core.errors import ImportUnfinished, UnknownInstance
 from flux_core.keys import content_hash
 from flux_core.machine import evolve
+from flux_core.ports import InstanceRef
 from flux_core.state import WorkflowState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from flux_core.ports import InstanceRef, WorkflowStorage
+    from flux_core.ports import WorkflowStorage
     from flux_core.records import Record
 
 BEFORE_ALL: Final = -1
@@ -49,6 +50,16 @@ def load(storage: WorkflowStorage, ref: InstanceRef) -> Loaded:
     for raw in raws:
         fold_raw(state, raw, ref)
     return Loaded(state, sum(map(len, raws)), snapshot_bytes, len(raws))
+
+
+def caught_up(storage: WorkflowStorage, loaded: Loaded) -> Loaded:
+    """The same instance with what has been recorded since; the state is the same object, folded on."""
+    state = loaded.state
+    ref = InstanceRef(state.tenant, state.name, state.id)
+    for raw in storage.read(ref, state.seq + 1):
+        fold_raw(state, raw, ref)
+        loaded.log_bytes += len(raw)
+    return loaded
 
 
 def import_mark(first: bytes) -> bytes:

@@ -39,7 +39,7 @@ from flux_core.events import (
 )
 from flux_core.family import Errands
 from flux_core.lease import Watchdog
-from flux_core.load import load
+from flux_core.load import Loaded, caught_up, load
 from flux_core.machine import decide, may_start, start
 from flux_core.machine.forks import is_apart
 from flux_core.machine.waiting import mail_key
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from flux_core.events import Event
     from flux_core.family import Family
     from flux_core.flight import Flight
-    from flux_core.load import Loaded
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger, Mail, WorkflowStorage
     from flux_core.records import Record
     from flux_core.workflow import WorkflowDefinition
@@ -135,23 +134,33 @@ class EngineLoop:
         errands = first.errands
         if not errands:
             return state
+        held: dict[InstanceRef, Loaded] = {}
+        _hold_on_to(held, first, state)
         while errands and (end is None or end.budget() > 0):
             errand = errands.next()
             ref, settles = errand.ref, errand.settles
             if settles is not None:
                 self.storage.settle(ref, settles[0], settles[1], None)
             elif not errand.if_enough or self.family.is_enough(ref):
-                self._tick_beside(ref, end, errands)
-        return load(self.storage, first.episode.ref).state
+                self._tick_beside(ref, end, errands, held)
+        return self._held_or_loaded(held, first.episode.ref).state
 
-    def _tick_beside(self, ref: InstanceRef, end: Deadline | None, errands: Errands) -> None:
+    def _held_or_loaded(self, held: dict[InstanceRef, Loaded], ref: InstanceRef) -> Loaded:
+        """The instance; of one that was held on to only what is new is read."""
+        found = held.pop(ref, None)
+        return load(self.storage, ref) if found is None else caught_up(self.storage, found)
+
+    def _tick_beside(
+        self, ref: InstanceRef, end: Deadline | None, errands: Errands, held: dict[InstanceRef, Loaded]
+    ) -> None:
         try:
-            definition, loaded = self.family.definition_of(ref.workflow), load(self.storage, ref)
+            definition, loaded = self.family.definition_of(ref.workflow), self._held_or_loaded(held, ref)
         except (CallerError, CorruptRecord, ImportUnfinished) as error:
             self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
             return
         lease = self._new_lease(end)
-        _Run(self, ref, definition, loaded.state, end, lease, loaded, errands).advance(WokenUp(lease))
+        run = _Run(self, ref, definition, loaded.state, end, lease, loaded, errands)
+        _hold_on_to(held, run, run.advance(WokenUp(lease)))
 
     def _new_lease(self, end: Deadline | None) -> Lease:
         """PROTOCOL rule 14; the reserve of 5 s is scaled down for leases under 20 s."""
@@ -538,6 +547,13 @@ class _Run:
         header = self._storage.header(self.episode.ref)
         if header is not None and header.due is not None and header.due != due and header.seq <= self.episode.state.seq:
             self._storage.settle(self.episode.ref, header.seq, header.due, due)
+
+
+def _hold_on_to(held: dict[InstanceRef, Loaded], run: _Run, state: WorkflowState) -> None:
+    """A parent of many is ticked many times: keep what is known of it, unless it was lost to somebody else."""
+    episode = run.episode
+    if len(state.children) > 1 and state is episode.state:
+        held[episode.ref] = Loaded(state, episode.log_bytes, episode.snapshot_bytes)
 
 
 def _backed_off(action: BackOff) -> BackedOff:

@@ -357,7 +357,7 @@ class Kept:
 
     def __init__(self, how: str, output: object, set_: dict[str, object], unset: list[str], attempt: int) -> None:
         self.how = how
-        """`completed` or `skipped`."""
+        """`completed`, `skipped`, or `suspended`: a commit whose effect is made, and whose wait begins anew."""
         self.output = output
         self.set = set_
         self.unset = unset

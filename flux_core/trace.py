@@ -245,8 +245,9 @@ def _step(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     seconds = body["ms"] / 1000
     if "e" in body:
         t.emit("step:error", w.ref, step, status=s.FAILED, retries=entry.retries, error=entry.error, duration=seconds)
-        t.call("step_error", w, step, s.ErrorInfo.of(body["e"]))
-        _failing(t, w)
+        error = s.ErrorInfo.of(body["e"])
+        t.call("step_error", w, step, error)
+        _failing(t, w, error)
     elif "w" in body:
         t.emit("step:suspend", w.ref, step, status=s.SUSPENDED, meta=_awaited(body["w"][0]), duration=seconds)
     else:
@@ -279,8 +280,9 @@ def _awaited(signals: list[str]) -> dict[str, object]:
     return {"signal": signals[0], "signals": signals} if signals else {}
 
 
-def _failing(t: Telemetry, w: Watched) -> None:
-    if w.state.cancel is None:
+def _failing(t: Telemetry, w: Watched, error: s.ErrorInfo) -> None:
+    """The instance turns back by this error: not by one that its lane keeps, or that came after another."""
+    if w.state.cancel is None and w.state.failure == error:
         t.emit("workflow:rollback_start", w.ref, status=s.ROLLING_BACK, error=str(w.state.failure))
 
 
@@ -312,21 +314,37 @@ def _retry_wait(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
 
 def _received(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     step = w.workflow.by_path[body["p"]]
+    if step.child is not None:
+        _child_ended(t, w, step, body)
+        return
     payload = {} if body.get("o") is None else {"input": copied(body["o"])}
     t.emit("signal:received", w.ref, step, status=s.SUSPENDED, meta={"signal": body["m"].partition("/")[0]}, **payload)
     _ended_around(t, w, step.path)
 
 
+def _child_ended(t: Telemetry, w: Watched, step: StepDefinition, body: dict[str, Any]) -> None:
+    if "e" in body:
+        error = s.ErrorInfo.of(body["e"])
+        t.emit("step:error", w.ref, step, status=s.FAILED, error=error.message)
+        t.call("step_error", w, step, error)
+        _failing(t, w, error)
+    else:
+        entry = w.state.steps[step.path]
+        t.emit("step:complete", w.ref, step, status=s.COMPLETED, retries=entry.retries)
+        t.call("step_complete", w, step, entry.output)
+        _ended_around(t, w, step.path)
+
+
 def _timed_out(t: Telemetry, w: Watched, body: dict[str, Any]) -> None:
     if "p" not in body:
-        _failing(t, w)
+        _failing(t, w, s.ErrorInfo.of(body["e"]))
         return
     step = w.workflow.by_path[body["p"]]
     if "e" in body:
         error = s.ErrorInfo.of(body["e"])
         t.emit("step:error", w.ref, step, status=s.FAILED, error=error.message)
         t.call("step_error", w, step, error)
-        _failing(t, w)
+        _failing(t, w, error)
     else:
         t.emit("step:complete", w.ref, step, status=s.COMPLETED)
         t.call("step_complete", w, step, w.state.steps[step.path].output)

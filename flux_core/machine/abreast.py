@@ -98,7 +98,11 @@ def again(state: WorkflowState, path: str, kept: Kept, now: int) -> Record:
     if kept.how == s.SKIPPED:
         return Record(r.SKIPPED, state.epoch, now, {"p": path, "ms": 0, "h": 1})
     body: dict[str, Any] = {"p": path, "a": kept.attempt, "ms": 0, "h": 1}
-    if kept.output is not None:
+    if kept.how == s.SUSPENDED:  # a commit whose effect is made, and that waits once more
+        waits: Any = kept.output
+        signals, patience, default = waits
+        body["w"], body["c"] = [signals, None if patience is None else now + patience, default], 1
+    elif kept.output is not None:
         body["o"] = kept.output
     if kept.set:
         body["set"] = kept.set

@@ -194,7 +194,7 @@ class _Comparison:
         for path, step in state.steps.items():
             if step.status == s.COMPENSATION_FAILED and (path in state.names or "." in path):
                 self._is_there(path, f"the compensation of step {path!r} has failed, and nobody has settled it")
-        kept = [path for path, keep in state.kept.items() if keep.how == s.COMPLETED]
+        kept = [path for path, keep in state.kept.items() if keep.how != s.SKIPPED]
         undoable = dict.fromkeys((*state.completed, *kept))
         # An instance that has been undone does not look at commits that cannot be undone any more; they stand.
         stand = [path for path, step in state.steps.items() if step.status == s.COMPLETED]

@@ -138,6 +138,7 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
         if "c" in body:
             state.completed.pop(path, None)
             state.completed[path] = None
+        state.kept.pop(path, None)
     else:
         if "h" in body:
             _complete_by_hand(state, step, at, body.get("o"))
@@ -233,9 +234,11 @@ def _turn_back(state: WorkflowState, at: int, error: str) -> None:
     state.retry_at.clear()
     for path, kept in state.kept.items():
         step = _of(state, path)
-        step.status, step.output, step.attempt = kept.how, kept.output, kept.attempt
+        waits = kept.how == s.SUSPENDED
+        step.status, step.output = (s.PENDING, None) if waits else (kept.how, kept.output)
+        step.attempt = kept.attempt
         forks.write(state, path, {"set": kept.set, "del": kept.unset})
-        if kept.how == s.COMPLETED and letter_of(state, path) not in DECIDING:
+        if kept.how != s.SKIPPED and letter_of(state, path) not in DECIDING:
             state.completed[path] = None
     state.kept.clear()
 
@@ -624,6 +627,7 @@ def _resolve(state: WorkflowState, record: Record, body: dict[str, Any]) -> None
     _close(state, path + UNDO if undo else path)
     state.waits.pop(path, None)
     state.children.pop(path, None)
+    state.kept.pop(path, None)
     state.rests = False
     if undo:
         _passed(state, path)

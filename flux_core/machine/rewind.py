@@ -144,13 +144,17 @@ def _reopening(
             continue
         pending = state.kept.get(name)
         if pending is not None:  # kept by an earlier retry, and its turn has not come yet
-            if pending.how == s.COMPLETED:
+            if pending.how != s.SKIPPED:
                 kept[name] = pending.to_tree()
             continue
-        step = state.steps.get(name)
-        if step is not None and step.status == s.COMPLETED:
-            made = last.get(name, {})  # a wait or a child brings no data
+        step, made = state.steps.get(name), last.get(name, {})  # a wait or a child brings no data
+        if step is None:
+            continue
+        if step.status == s.COMPLETED:
             kept[name] = [s.COMPLETED, step.output, made.get("set", {}), made.get("del", []), step.attempt]
+        elif "c" in made and name in state.completed:  # its effect is made: only the wait begins anew
+            wait = [made["w"][0], history.patience[name], made["w"][2]]
+            kept[name] = [s.SUSPENDED, wait, made.get("set", {}), made.get("del", []), step.attempt]
     for name, pending in state.kept.items():  # in a branch that is not taken now, and may be another time
         if name not in reset:
             kept[name] = pending.to_tree()
@@ -396,6 +400,8 @@ class _History:
         start = starts[0]
         self.last: dict[str, dict[str, Any]] = {}
         """The last successful `step` body of every path."""
+        self.patience: dict[str, int | None] = {}
+        """How long a wait may take, in ms, by the path of the step that returned it; None without a limit."""
         self.written: dict[str, dict[str, Writes]] = {}
         """What was written in each lane of the forks around the starts, until it came together."""
         replay = WorkflowState(state.tenant, state.name, state.id)
@@ -415,11 +421,15 @@ class _History:
                 self.last[body["p"]] = {}
             if record.type == r.STEP and "e" not in body:
                 self.last[body["p"]] = body
+                if "w" in body:
+                    due = body["w"][1]
+                    self.patience[body["p"]] = None if due is None else due - record.at
             evolve(replay, record)
             if record.type == r.ADOPT:
                 turn = turns.pop(0)
                 was = body.get("was", {})
                 self.last = {renamed(name, was): step for name, step in self.last.items()}
+                self.patience = {renamed(name, was): time for name, time in self.patience.items()}
                 done = {renamed(name, was) for name in done}
                 later = not turn.has_come(replay)  # there are new steps before it, and they may come to run
                 for lane_turn in lane_turns:

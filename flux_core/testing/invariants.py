@@ -213,6 +213,7 @@ class _Walk:
         if record.type == r.COMP:
             self._check_compensation(seq, path)
         if record.type == r.STEP and "c" in body:
+            self._order = [other for other in self._order if other != path]
             self._order.append(path)  # the effect of a commit is made although it goes on waiting
         if _succeeds(record):
             first = self._successes.get(path)

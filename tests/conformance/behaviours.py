@@ -16,6 +16,7 @@ from flux_core import Context, wait
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from tests.conformance.groups import Place
     from tests.conformance.laboratory import Gate, Invocation, Log
 
     Handler = Callable[[Context], object]
@@ -47,8 +48,13 @@ class Behaviours:
         self._log = log
         self._runs: dict[str, int] = {}
         self._undos: dict[str, int] = {}
+        self._members: dict[str, Place] = {}
         self.gate: Gate | None = None
         self.invocation: Callable[[], Invocation | None] = lambda: None
+
+    def know(self, members: dict[str, Place]) -> None:
+        """Be told which steps are members of groups, so that they are seen where the original sees them."""
+        self._members |= members
 
     # --- what the engine gets -------------------------------------------------------------------------------
 
@@ -149,6 +155,13 @@ class Behaviours:
 
         return async_handler if is_async else sync_handler
 
+    def _output_of(self, ctx: Context, step: str) -> object:
+        member = self._members.get(step)
+        if member is None or member.group is None:
+            return ctx.results.get(step)
+        outputs = ctx.results.get(member.group)
+        return None if outputs is None else outputs[step]
+
     def _gate_for(self, ms: float) -> Gate | None:
         gate = self.gate
         if gate is None or not gate.holds(ms):
@@ -171,7 +184,7 @@ class Behaviours:
                 case "replaceData":
                     ctx.data = value
                 case "copyOutputOf":
-                    output = ctx.results.get(value)
+                    output = self._output_of(ctx, value)
                     if output is not None:  # an absent value leaves no key, as `undefined` leaves none in JSON
                         ctx.data[behaviour["into"]] = output
                 case "fail":
@@ -188,7 +201,9 @@ class Behaviours:
                     outcome = value
                 case "recordCtx":
                     own = next(entry for entry in ctx.history if entry.name == step)
-                    seen = {"status": ctx.status, "currentStep": ctx.current_step, "self": own.status}
+                    member = self._members.get(step)
+                    place = ctx.current_step if member is None else member.number
+                    seen = {"status": ctx.status, "currentStep": place, "self": own.status}
                     self._log.handlers.append("ctx:" + json.dumps(seen, separators=(",", ":")))
                 case _:
                     pass  # `into` and `thenLog` belong to the word before them; others were refused when it was made

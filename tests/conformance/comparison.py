@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.conformance.groups import flat, in_order, siblings
 from tests.conformance.interpreter import run_case
 from tests.conformance.known import CLASSES
 from tests.conformance.view import ORDERED, View, unordered
@@ -90,6 +91,7 @@ def _with_build(case: Json, ours: Json, build: str, theirs: Json) -> Comparison:
             if before == mine[index]:
                 break
             turns = known.rewrite(view)
+            _put_in_order(case, rewritten)
             if rewritten != before:
                 credited[known.name] = None
                 if turns:
@@ -156,11 +158,19 @@ def parts_of(case: Json, record: Mapping[str, Any]) -> Parts:
     parts["handlers"] = list(record.get("handlers", ()))
     parts["trace"] = [_event(event) for event in record.get("trace", ())]
     parts["hooks"] = [_hook(entry) for entry in record.get("hooks", ())]
+    _put_in_order(case, parts)
     return parts
 
 
+def _put_in_order(case: Json, parts: Parts) -> None:
+    """What happened at the same time, in the members of a group, is in no particular order."""
+    members = siblings(case["workflow"]["steps"])
+    for part in ORDERED if members else ():
+        parts[part] = in_order(parts[part], members)
+
+
 def _instance(case: Json, result: Json) -> Parts:
-    names = [step.get("name", "") for step in _flat(case["workflow"]["steps"])]
+    names = [step.get("name", "") for step in flat(case["workflow"]["steps"])]
     steps = []
     for index, entry in enumerate(result["history"]):
         if isinstance(entry, str):
@@ -171,10 +181,6 @@ def _instance(case: Json, result: Json) -> Parts:
             name = names[index]  # a step that never ran has no name in the original's history
         steps.append(f"{name}:{status}:{retries}")
     return {"status": result["status"], "steps": steps, "data": result["data"]}
-
-
-def _flat(steps: list[Json]) -> list[Json]:
-    return [inner for step in steps for inner in step.get("parallel", [step])]
 
 
 def _event(event: Mapping[str, Any]) -> str:

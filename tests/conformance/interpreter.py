@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flux_core import FluxEngine, FluxError, RetryPolicy, compensation, create_workflow
+from flux_core import FluxEngine, FluxError, RetryPolicy, StepExecution, compensation, create_workflow, flow
 from flux_core.testing import SeededEntropy, VirtualClock
 from tests.conformance.behaviours import REAL_LIMIT_MS, Behaviours, UnknownInCase, known, real_ms
+from tests.conformance.groups import flat, group_name, is_group, places
 from tests.conformance.laboratory import CaseStorage, Gate, Invocation, Log, RecordingSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flux_core import FluxResult, StepExecution, WorkflowBuilder
+    from flux_core import FlowBuilder, FluxResult, WorkflowBuilder
+    from tests.conformance.groups import Place
 
     Json = dict[str, Any]
 
 _CASE = {"id", "title", "workflow", "otherWorkflows", "config", "recovery", "ops", "observed"}
 _WORKFLOW = {"name", "version", "steps", "raw", "validate", "key"}
+_GROUP = {"parallel"}
 _STEP = {"name", "do", "commit", "retries", "timeout", "when", "compensate", "async"}
 _CONFIG = {
     "defaultRetries",
@@ -46,19 +49,11 @@ _HOOKS = {
 UNKNOWN_ID = "no-such-id"
 
 
-class NotOffered(Exception):
-    """The case needs something that this engine does not offer; the message says what takes its place."""
-
-
 def run_case(case: Json) -> Json:
-    """What our engine does with `case`: `{"ops": [...]}`, or `{"unsupported": why}`."""
+    """What our engine does with `case`: `{"ops": [...]}`."""
     known([case], _CASE, "case")
-    try:
-        bench = Bench(case)
-        ops = [bench.observe(op) for op in case["ops"]]
-    except NotOffered as reason:
-        return {"unsupported": str(reason)}
-    observed: Json = {"ops": ops}
+    bench = Bench(case)
+    observed: Json = {"ops": [bench.observe(op) for op in case["ops"]]}
     if bench.clock.slept:
         observed["backoffDelaysMs"] = [round(seconds * 1000) for seconds in bench.clock.slept]
     return observed
@@ -86,6 +81,7 @@ class Bench:
         for spec in (self._main, *self._specs.values()):
             known([spec], _WORKFLOW, "workflow")
             self._check_steps(spec["steps"])
+            self._behaviours.know({name: place for name, place in _places(spec).items() if place.group is not None})
         self._builders: dict[str | None, WorkflowBuilder] = {}
         self._made: FluxEngine | None = None
         self._instances = 0
@@ -95,11 +91,8 @@ class Bench:
 
     @staticmethod
     def _check_steps(steps: list[Json]) -> None:
-        for step in steps:
-            if "parallel" in step:
-                message = "parallel groups"
-                raise NotOffered(message)
-        known(steps, _STEP, "step")
+        known([step for step in steps if "parallel" in step], _GROUP, "parallel")
+        known(flat(steps), _STEP, "step")
 
     # --- what the case declares -------------------------------------------------------------------------------
 
@@ -135,6 +128,8 @@ class Bench:
         def note(*arguments: object) -> None:
             entry = [name]
             if name.startswith("step"):
+                if is_group(arguments[0]):
+                    return
                 entry.append(str(arguments[0]))
             if name.endswith("Error"):
                 entry.append(str(arguments[-1]))
@@ -155,14 +150,20 @@ class Bench:
         return self._builders[key]
 
     def _declare(self, spec: Json, seconds: Callable[[float], float]) -> WorkflowBuilder:
-        flow = create_workflow(spec["name"], version=spec.get("version", "1"))
+        made = create_workflow(spec["name"], version=spec.get("version", "1"))
         if "validate" in spec:
-            flow.input(self._behaviours.validator(spec["validate"]))
-        for step in spec["steps"]:
-            self._declare_step(flow, step, seconds)
-        return flow
+            made.input(self._behaviours.validator(spec["validate"]))
+        for number, step in enumerate(spec["steps"]):
+            if "parallel" in step:
+                members = [flow(inner["name"]) for inner in step["parallel"]]
+                for member, inner in zip(members, step["parallel"], strict=True):
+                    self._declare_step(member, inner, seconds)
+                made.parallel(group_name(number), *members, on_error="wait_all")
+            else:
+                self._declare_step(made, step, seconds)
+        return made
 
-    def _declare_step(self, flow: WorkflowBuilder, step: Json, seconds: Callable[[float], float]) -> None:
+    def _declare_step(self, made: WorkflowBuilder | FlowBuilder, step: Json, seconds: Callable[[float], float]) -> None:
         name, make = step["name"], self._behaviours
         options: Json = {}
         if "retries" in step:
@@ -183,7 +184,7 @@ class Bench:
             limit_ms=None if limit is None else real_ms(limit),
             is_async=step.get("async", True),
         )
-        (flow.commit if step.get("commit") else flow.step)(name, handler, **options)
+        (made.commit if step.get("commit") else made.step)(name, handler, **options)
 
     # --- operations -----------------------------------------------------------------------------------------
 
@@ -203,6 +204,36 @@ class Bench:
         except FluxError as error:
             return {"threw": {"message": str(error), "type": type(error).__name__}}
 
+    def _spec(self, op: Json) -> Json:
+        found: Json = self._main if op.get("workflow") is None else self._specs[op["workflow"]]
+        return found
+
+    def _path(self, op: Json, step: str | int) -> str | int:
+        """The step that an operation names, or counts, where we have it."""
+        places = _places(self._spec(op))
+        if isinstance(step, str):
+            return places[step].path if step in places else step
+        paths = [place.path for place in places.values()]
+        return paths[step] if 0 <= step < len(paths) else step
+
+    def _result(self, op: Json, result: FluxResult) -> Json:
+        told: Json = {"status": result.status}
+        if result.error is not None:
+            told["error"] = str(result.error)
+        told["data"] = result.data
+        told["history"] = [_entry(name, step) for name, step in _history(self._spec(op), result)]
+        return {"result": told}
+
+    def _stored(self, op: Json, result: FluxResult) -> Json:
+        entries = _history(self._spec(op), result)
+        told: Json = {"status": result.status, "currentStep": min(result.state.cursor, len(entries) - 1)}
+        if result.error is not None:
+            told["error"] = str(result.error)
+        told["completedAt"] = result.state.completed_at is not None
+        told["data"] = result.data
+        told["history"] = [f"{name}:{step.status}:{step.retries}" for name, step in entries]
+        return {"result": told}
+
     def _named(self, op: Json) -> tuple[WorkflowBuilder, str]:
         """The workflow and the id that an operation is about."""
         id_ = op.get("id", self._id)
@@ -211,22 +242,23 @@ class Bench:
     def _execute(self, op: Json) -> Json:
         self._instances += 1
         self._id = op.get("id", f"instance-{self._instances}")
-        return _result(self._engine.execute(self._workflow(op.get("workflow")), op.get("input", {}), self._id))
+        return self._result(op, self._engine.execute(self._workflow(op.get("workflow")), op.get("input", {}), self._id))
 
     def _get(self, op: Json) -> Json:
-        return _stored(self._engine.get(*self._named(op)))
+        return self._stored(op, self._engine.get(*self._named(op)))
 
     def _signal(self, op: Json) -> Json:
-        return _result(self._engine.signal(*self._named(op), op["name"], op.get("payload")))
+        return self._result(op, self._engine.signal(*self._named(op), op["name"], op.get("payload")))
 
     def _retry_step(self, op: Json) -> Json:
-        return _result(self._engine.retry_step(*self._named(op), op["step"]))
+        return self._result(op, self._engine.retry_step(*self._named(op), str(self._path(op, op["step"]))))
 
     def _resume(self, op: Json) -> Json:
-        return _result(self._engine.resume(*self._named(op), op.get("fromStep")))
+        step = op.get("fromStep")
+        return self._result(op, self._engine.resume(*self._named(op), None if step is None else self._path(op, step)))
 
     def _cancel(self, op: Json) -> Json:
-        return _result(self._engine.cancel(*self._named(op)))
+        return self._result(op, self._engine.cancel(*self._named(op)))
 
     def _list(self, op: Json) -> Json:
         return {"result": [f"{item.workflow}:{item.status}" for item in self._engine.list().items]}
@@ -254,10 +286,10 @@ class Bench:
         return {"result": counts | {"results": items}}
 
     def _describe(self, op: Json) -> Json:
-        spec = self._main if op.get("workflow") is None else self._specs[op["workflow"]]
+        spec = self._spec(op)
         told = self._declare(spec, lambda ms: ms / 1000).describe()
         steps = []
-        for step in told["steps"]:
+        for step in [inner for outer in told["steps"] for inner in _described(outer)]:
             entry = {"name": step["name"], "commit": step["commit"]}
             if step["retries"] is not None:
                 entry["retries"] = step["retries"]
@@ -313,7 +345,7 @@ class Bench:
         begin: Json = {"op": "execute"}
         begin |= {key: op[key] for key in ("input", "workflow") if key in op}
         self._background = self._start(begin, Gate(budget=real_ms(op.get("afterMs", 0))))
-        return _stored(self._engine.get(self._workflow(op.get("workflow")), id_))
+        return self._stored(op, self._engine.get(self._workflow(op.get("workflow")), id_))
 
     def _join(self, op: Json) -> Json:
         if self._background is None:
@@ -364,17 +396,33 @@ def _seconds(ms: float) -> float:
     return 0.0 if ms == 0 else max(real_ms(ms), REAL_LIMIT_MS) / 1000 if ms > 0 else ms / 1000
 
 
-def _result(result: FluxResult) -> Json:
-    told: Json = {"status": result.status}
-    if result.error is not None:
-        told["error"] = str(result.error)
-    told["data"] = result.data
-    told["history"] = [_entry(step) for step in result.history]
-    return {"result": told}
+def _places(spec: Json) -> dict[str, Place]:
+    return {place.name: place for place in places(spec["steps"])}
 
 
-def _entry(step: StepExecution) -> Json:
-    entry: Json = {"name": step.name, "status": step.status, "retries": step.retries}
+def _described(step: Json) -> list[Json]:
+    """A step as it is described; of a group its members."""
+    return [inner for body in step["bodies"].values() for inner in body] if is_group(step["name"]) else [step]
+
+
+def _history(spec: Json, result: FluxResult) -> list[tuple[str, StepExecution]]:
+    """The entries with their names; in the place of a group its members in their order, pending if they never ran."""
+    by_path = {step.path: step for step in result.history}
+    members: dict[str | None, list[Place]] = {}
+    for place in places(spec["steps"]):
+        members.setdefault(place.group, []).append(place)
+    entries: list[tuple[str, StepExecution]] = []
+    for step in result.history:
+        if is_group(step.name):
+            inside = [(place.name, place.path) for place in members.get(step.name, ())]
+            entries += [(name, by_path.get(path) or StepExecution(path)) for name, path in inside]
+        elif "." not in step.path:
+            entries.append((step.name, step))
+    return entries
+
+
+def _entry(name: str, step: StepExecution) -> Json:
+    entry: Json = {"name": name, "status": step.status, "retries": step.retries}
     if step.error is not None:
         entry["error"] = step.error
     if step.waiting_for:
@@ -382,13 +430,3 @@ def _entry(step: StepExecution) -> Json:
     if step.output is not None:
         entry["output"] = step.output
     return entry
-
-
-def _stored(result: FluxResult) -> Json:
-    told: Json = {"status": result.status, "currentStep": min(result.state.cursor, len(result.history) - 1)}
-    if result.error is not None:
-        told["error"] = str(result.error)
-    told["completedAt"] = result.state.completed_at is not None
-    told["data"] = result.data
-    told["history"] = [f"{step.name}:{step.status}:{step.retries}" for step in result.history]
-    return {"result": told}

@@ -14,6 +14,12 @@ from tests.conformance.rules_of_failures import (
     compensations,
     failure_is_told,
 )
+from tests.conformance.rules_of_groups import (
+    failed_groups,
+    retries_in_groups,
+    waits_in_groups,
+    write_conflicts,
+)
 from tests.conformance.rules_of_state import (
     created_at,
     hooks,
@@ -76,11 +82,15 @@ CLASSES: tuple[Known, ...] = tuple(
         ("one-owner", "one-owner", one_owner),
         ("refused-verbs", "retry-and-resume", refused_verbs),
         ("resume-ticks", "retry-and-resume", resume_ticks),
+        ("retries-in-groups", "groups", retries_in_groups),
         ("retry-after-rollback", "retry-and-resume", retry_after_rollback),
         ("kept-commits", "retry-and-resume", kept_commits),
         ("unknown-outcome", "time-limits", unknown_outcome),
         ("late-handlers", "time-limits", late_handlers),
         ("conditions", "conditions", conditions),
+        ("waits-in-groups", "groups", waits_in_groups),
+        ("write-conflicts", "groups", write_conflicts),
+        ("failed-groups", "groups", failed_groups),
         ("builds-differ", "where-the-builds-differ", builds_differ),
         ("stored-status", "state-is-a-log", stored_status),
         ("compensations", "compensations-go-on", compensations),

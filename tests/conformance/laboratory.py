@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from flux_core import MemoryStorage, StorageUnavailable
+from tests.conformance.groups import is_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -63,6 +64,8 @@ class RecordingSink:
         self._raises = raises
 
     def emit(self, event: Mapping[str, object]) -> None:
+        if is_group(event.get("step_name")):
+            return
         self._log.trace.append({_camel(key): value for key, value in event.items() if key not in _NOT_COMPARED})
         if self._raises:
             message = "trace sink"

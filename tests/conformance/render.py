@@ -20,14 +20,13 @@ The workflow model comes from a TypeScript engine. Its behaviour was recorded in
   the builds. Hooks and back-off delays are compared as well; where only they differ, a note says why.
 - **deliberate**: it differs, for the reason given. `tests/conformance/table.toml` holds our value of every part that
   differs, so a change on either side makes a test fail.
-- **later**: what the case needs has not been built yet.
 
 """
 _MORE = """
 ## Running other cases
 
 `python -m tests.conformance.run FILE.json [ID ...]` runs a file of the same form (`{"cases": [...]}` or a list) and
-prints one line a case: `same`, `deliberate`, `DIFFERENT`, `not offered`, or `CANNOT RUN` for a word that the
+prints one line a case: `same`, `deliberate`, `DIFFERENT`, or `CANNOT RUN` for a word that the
 interpreter does not know. Below it stands each part that differs, ours and theirs, as in
 
 ```text
@@ -48,7 +47,9 @@ do not count.
 
 How a case is carried over: milliseconds become seconds; time is virtual, so back-offs take none; `saveState` and
 `patchStored` have no counterpart; `recovery: {"type": "retry"}` becomes the compensation's `retries`; jitter is
-switched off, since the original has none. In `concurrent` each verb begins while a handler of the one before it runs.
+switched off, since the original has none. A group `{"parallel": [steps]}` becomes a `.parallel` whose branches are its
+members, with `on_error="wait_all"`; the entry of the parallel itself is left out, and the order among the members of
+a group is not compared. In `concurrent` each verb begins while a handler of the one before it runs.
 
 | class | what we do | page |
 |---|---|---|
@@ -60,7 +61,7 @@ def page() -> str:
     counts: dict[str, int] = {}
     for row in rows().values():
         counts[row.verdict] = counts.get(row.verdict, 0) + 1
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("same", "deliberate", "later") if verdict in counts)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("same", "deliberate") if verdict in counts)
     lines = [f"{len(rows())} cases: {told}.", "", "| case | title | verdict | reason |", "|---|---|---|---|"]
     lines += [f"| {id_} | {cases()[id_]['title']} | {row.verdict} | {_reason(row)} |" for id_, row in rows().items()]
     classes = [f"| {known.name} | {_sentence(known.rewrite.__doc__)} | {_link(known.page)} |" for known in CLASSES]

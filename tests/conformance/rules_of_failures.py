@@ -67,14 +67,25 @@ def failure_is_told(view: View) -> bool:
     view.theirs["trace"] = events
     told: list[str] = []
     entries = view.theirs["hooks"]
-    bad = view.theirs.get("status") in ENDED_BADLY or view.op["op"] in {"executeBatch", "concurrent", "join"}
+    ended = view.theirs.get("status") in ENDED_BADLY
+    bad = ended or view.op["op"] in {"executeBatch", "concurrent", "join"}
+    owed = False
     for place, entry in enumerate(entries):
         told.append(entry)
+        owed = bad and (entry.startswith("stepError:") or (owed and entry != "workflowError"))
         following = entries[place + 1] if place + 1 < len(entries) else ""
-        if bad and entry.startswith("stepError:") and not following.startswith(("workflowError", "stepError")):
+        beside = _group_of(view, entry) is not None and _group_of(view, entry) == _group_of(view, following)
+        if owed and not beside and not following.startswith(("workflowError", "stepError")):
             told.append("workflowError")
-    view.theirs["hooks"] = told
+            owed = False
+    conflict = ended and view.theirs["trace"][-1:] == ["workflow:error"] and not any("Error" in one for one in told)
+    view.theirs["hooks"] = [*told, "workflowError"] if conflict else told
     return False
+
+
+def _group_of(view: View, entry: str) -> int | None:
+    """The group that the step of a hook's entry is a member of."""
+    return view.members.get(entry.rpartition(":")[2], (None, 0))[0]
 
 
 def _tell_failures(theirs: Parts) -> None:

@@ -18,6 +18,7 @@ def refused_definitions(view: View) -> bool:
     settings = [view.config, *view.steps]
     wrong = (
         not names
+        or any(not step.get("parallel", True) for step in view.spec["steps"])
         or len(set(names)) < len(names)
         or any(not _NAME.fullmatch(name) for name in (*names, view.spec["name"]))
         or any(one.get("timeout", one.get("defaultTimeout", 1)) <= 0 for one in settings)

@@ -38,7 +38,7 @@ def _skip_instead(view: View, step: Json) -> None:
 def _fail_instead(view: View, step: Json) -> None:
     name, retries, theirs = step["name"], view.retries(step), view.theirs
     theirs["handlers"] += [f"when:{name}"] * retries
-    events = [event for event in theirs["trace"] if event != "workflow:error"]
+    events = [event for event in theirs["trace"] if event not in {"workflow:error", "workflow:rollback_start"}]
     theirs["trace"] = [*events, *[f"step:retry:{name}"] * retries, f"step:error:{name}", "workflow:rollback_start"]
     theirs["hooks"] = [*[entry for entry in theirs["hooks"] if entry != "workflowError"], f"stepError:{name}"]
     theirs["steps"] = [

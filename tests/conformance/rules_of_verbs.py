@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.conformance.groups import flat, places
 from tests.conformance.view import View, runs, take_ours, written_by
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def other_workflow(view: View) -> bool:
 def changed_definition(view: View) -> bool:
     """An instance whose workflow has other steps now is blocked, or the verb is refused; it is never run on them."""
     main = view.case["workflow"]
-    shapes = [[(s.get("name"), s.get("commit", False)) for s in spec["steps"]] for spec in (view.spec, main)]
+    shapes = [
+        [(place.path, step.get("commit", False)) for place, step in zip(places(s), flat(s), strict=True)]
+        for s in (view.spec["steps"], main["steps"])
+    ]
     if view.spec["name"] != main["name"] or shapes[0] == shapes[1]:
         return False
     if view.ours.get("status") == "blocked" or view.threw in {"Refused", "UnknownStep"}:

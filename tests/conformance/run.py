@@ -1,9 +1,8 @@
 """`python -m tests.conformance.run FILE.json [ID ...]`: how our engine does on a file of recorded cases.
 
-One line a case: `same`, `deliberate` (with the pages that say why), `DIFFERENT`, `not offered` (by us, yet), or
-`CANNOT RUN` (a word of the case is not known). Below it every part that differs, ours and theirs. Ends with 1 if
-anything is DIFFERENT or cannot be run, so that it can stand in a script; `--quiet` leaves the parts of deliberate
-cases out.
+One line a case: `same`, `deliberate` (with the pages that say why), `DIFFERENT`, or `CANNOT RUN` (a word of the case is
+not known). Below it every part that differs, ours and theirs. Ends with 1 if anything is DIFFERENT or cannot be run,
+so that it can stand in a script; `--quiet` leaves the parts of deliberate cases out.
 """
 
 from __future__ import annotations
@@ -35,9 +34,6 @@ def report(case: dict[str, Any], out: TextIO, *, quiet: bool) -> str:
     except Exception as error:  # noqa: BLE001 -- one case that breaks must not hide what the others say
         out.write(f"CANNOT RUN   {head}\n             it raised {error!r}\n")
         return "CANNOT RUN"
-    if "unsupported" in ours:
-        out.write(f"not offered  {head}\n             {ours['unsupported']}\n")
-        return "not offered"
     found = compare(case, ours)
     if found is None:
         out.write(f"no reference {head}\n             no build of the original was observed to run this case\n")

@@ -20,7 +20,7 @@ from tests.conformance.run import main
 from tests.conformance.table import HERE, cases, rows
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = [id_ for id_, row in rows().items() if row.verdict != "later"]
+RUN = list(rows())
 
 
 @cache
@@ -36,14 +36,6 @@ def compared(id_: str, ours: dict[str, Any] | None = None) -> Comparison:
 
 def test_every_case_has_a_row_in_the_same_order() -> None:
     assert list(rows()) == list(cases())
-
-
-def test_only_cases_with_parallel_groups_come_later() -> None:
-    later = {id_ for id_, row in rows().items() if row.verdict == "later"}
-    assert later == {
-        id_ for id_, case in cases().items() if any("parallel" in step for step in case["workflow"]["steps"])
-    }
-    assert {observed(id_)["unsupported"] for id_ in later} == {"parallel groups"}
 
 
 @pytest.mark.parametrize("id_", RUN)
@@ -67,7 +59,7 @@ def test_a_row_that_is_the_same_differs_in_hooks_and_delays_at_most(id_: str) ->
 def test_a_row_that_is_not_the_same_says_why(id_: str) -> None:
     row = rows()[id_]
     assert row.because.endswith(".")
-    assert row.classes if row.verdict == "deliberate" else row.verdict == "later"
+    assert row.classes
 
 
 @pytest.mark.parametrize("page", sorted(set(PAGES.values())))
@@ -143,9 +135,8 @@ def test_a_file_of_cases_is_told_a_line_a_case(tmp_path: Path) -> None:
     assert text == (
         "same         exec-01  three ok steps complete\n"
         "deliberate   retry-07  data writes of failed attempts accumulate\n"
-        "not offered  par-02  stepParallel: all ok\n"
-        "             parallel groups\n"
-        "1 deliberate, 1 not offered, 1 same\n"
+        "same         par-02  stepParallel: all ok\n"
+        "1 deliberate, 2 same\n"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.conformance.behaviours import real_ms
+from tests.conformance.groups import flat, siblings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -81,9 +82,8 @@ class View:
 
     @property
     def steps(self) -> list[Json]:
-        """The steps of the workflow that the operation names."""
-        found: list[Json] = self.spec["steps"]
-        return found
+        """The steps of the workflow that the operation names, members in the place of their groups."""
+        return flat(self.spec["steps"])
 
     @property
     def spec(self) -> Json:
@@ -94,6 +94,11 @@ class View:
                 return found
         main: Json = self.case["workflow"]
         return main
+
+    @property
+    def members(self) -> dict[str, tuple[int, int]]:
+        """By name of a step in a group, the number of the group and its own in that."""
+        return siblings(self.spec["steps"])
 
     def step(self, name: str) -> Json:
         return next((step for step in self.steps if step.get("name") == name), {})

@@ -133,6 +133,30 @@ class TestAChild:
         # The parent was not ticked for each of them: only once all had ended.
         assert lab.types("o-1").count("claim") == 1
 
+    def test_a_few_at_a_time_are_not_a_reading_of_all_that_was_for_each(self, lab: Lab) -> None:
+        def records_read(items: int) -> int:
+            read.clear()
+            body = flow().child("ship", create_workflow("shipping").step("label", label), lambda ctx: ctx.item)
+            w = create_workflow("order").map("fan", list(range(items)), body)
+            assert lab.engine(storage=Reads()).execute(w, None, "o-1").status == "completed"
+            return sum(read)
+
+        class Reads(MemoryStorage):
+            def read(self, ref: InstanceRef, start: int = 0) -> list[bytes]:
+                found = super().read(ref, start)
+                if ref.workflow == "order":
+                    read.append(len(found))
+                return found
+
+            def snapshot(self, ref: InstanceRef) -> tuple[int, bytes] | None:
+                found = super().snapshot(ref)
+                if ref.workflow == "order" and found is not None:
+                    read.append(found[0])  # as dear as the records it stands for
+                return found
+
+        read: list[int] = []
+        assert records_read(400) < 2.5 * records_read(200)
+
     def test_on_threads_is_started_before_anything_else_goes_on_record(self) -> None:
         ship = create_workflow("shipping").step("label", label)
         w = create_workflow("order").map("fan", list(range(50)), flow().child("ship", ship, lambda ctx: ctx.item))

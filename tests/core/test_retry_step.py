@@ -417,3 +417,62 @@ def test_a_commit_completed_by_hand_is_kept_with_its_output_when_an_earlier_step
     engine.retry_step(w, "o-1", "ask")
     result = engine.signal(w, "o-1", "go")
     assert (result.status, result.history[1].output) == ("completed", "by hand")
+
+
+class TestACommitThatWaits:
+    """Its effect is made when it begins to wait, so a retry begins only the wait anew."""
+
+    def order(self, lab: Lab, **options: Any) -> WorkflowBuilder:
+        def charge(ctx: Context) -> object:
+            lab.calls.append("charge")
+            ctx.data["charged"] = True
+            return wait("paid", timeout=60)
+
+        w = create_workflow("order").step("before", lab.note("before")).commit("charge", charge, **options)
+        return w.step("after", lambda ctx: [ctx.results["charge"], dict(ctx.data)])
+
+    @pytest.mark.parametrize("step", ["before", "charge"])
+    def test_is_not_made_again_by_a_retry_while_it_waits(self, step: str, lab: Lab) -> None:
+        w = self.order(lab)
+        lab.engine().execute(w, None, "o-1")
+        result = lab.engine().retry_step(w, "o-1", step)
+        assert (result.status, lab.calls.count("charge")) == ("suspended", 1)
+        result = lab.engine().signal(w, "o-1", "paid", "yes")
+        assert (result.status, result.history[-1].output) == ("completed", ["yes", {"charged": True}])
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
+    def test_is_not_made_again_once_its_time_has_passed_and_gets_the_same_time_again(self, lab: Lab) -> None:
+        w = self.order(lab)
+        lab.engine().execute(w, None, "o-1")
+        lab.clock.advance(61)
+        assert lab.engine().wake(w, "o-1").status == "failed"
+        lab.clock.advance(1000)
+        assert lab.engine().resume(w, "o-1").status == "suspended"
+        lab.clock.advance(59)
+        assert lab.engine().wake(w, "o-1").status == "suspended"
+        lab.clock.advance(2)
+        assert lab.engine().wake(w, "o-1").status == "failed"
+        assert lab.calls == ["before", "charge"]
+
+    def test_is_undone_if_the_workflow_is_cancelled_before_its_turn_comes_again(self, lab: Lab) -> None:
+        def nap(ctx: Context) -> object:
+            return sleep(60)
+
+        def charge(ctx: Context) -> object:
+            lab.calls.append("charge")
+            return wait("paid")
+
+        w = create_workflow("order").step("nap", nap).commit("charge", charge, compensate=lab.note("refund"))
+        lab.engine().execute(w, None, "o-1")
+        lab.clock.advance(61)
+        lab.engine().wake(w, "o-1")
+        assert lab.engine().retry_step(w, "o-1", "nap").status == "suspended"
+        assert lab.engine().cancel(w, "o-1").status == "cancelled"
+        assert lab.calls == ["charge", "refund"]
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
+    def test_is_made_again_only_by_force(self, lab: Lab) -> None:
+        w = self.order(lab)
+        lab.engine().execute(w, None, "o-1")
+        lab.engine().retry_step(w, "o-1", "charge", force=True)
+        assert lab.calls == ["before", "charge", "charge"]

@@ -20,6 +20,7 @@ from flux_core import (
     RetryPolicy,
     Unknown,
     create_workflow,
+    flow,
     sleep,
     wait,
 )
@@ -59,6 +60,40 @@ class TestTheOrderOfEvents:
         engine = lab.engine(trace=lab.events)
         assert engine.execute(w).status == "cancelled"
         assert lab.events.types.count("workflow:cancel") == 1
+
+    def test_of_branches_that_fail_begin_one_rollback_when_the_instance_turns_back(self, lab: Lab) -> None:
+        w = create_workflow("order").parallel(
+            "fan", flow("l").step("a", boom), flow("m").step("b", lab.note("b")), flow("r").step("c", boom),
+            on_error="wait_all",
+        )  # fmt: skip
+        lab.engine(trace=lab.events).execute(w, None, "held")
+        assert lab.events.types[5:] == [
+            "step:error a", "step:complete b", "step:error c", "step:error fan",
+            "workflow:rollback_start", "workflow:error",
+        ]  # fmt: skip
+        lab.events.all.clear()
+        w = create_workflow("order").parallel("fan", flow("l").step("a", boom), flow("r").step("b", boom))
+        lab.engine(trace=lab.events).execute(w, None, "at-once")
+        assert lab.events.types[3:] == [
+            "step:start b", "step:error a", "workflow:rollback_start", "step:error b", "workflow:error",
+        ]  # fmt: skip
+
+    def test_of_a_step_that_starts_a_child_ends_like_any_other(self, lab: Lab) -> None:
+        hooks: list[str] = []
+        on = {
+            "step_complete": lambda name, ctx, result: hooks.append(f"{name}: {result}"),
+            "step_error": lambda name, ctx, error: hooks.append(f"{name}: {error.type}"),
+        }
+        good, bad = create_workflow("good").step("g", lambda ctx: None), create_workflow("bad").step("x", boom)
+        engine = lab.engine(trace=lab.events, on=on)
+        engine.execute(create_workflow("order").child("call", good), None, "o-1")
+        assert [t for t in lab.events.types if t.endswith("call")] == ["step:start call", "step:complete call"]
+        assert hooks == ["g: None", "call: {}"]
+        lab.events.all.clear()
+        engine.execute(create_workflow("orders").child("call", bad), None, "o-1")
+        parents = [e["type"] for e in lab.events.all if e["workflow_name"] == "orders"]
+        assert parents == ["workflow:start", "step:start", "step:error", "workflow:rollback_start", "workflow:error"]
+        assert hooks[2:] == ["x: NonRetryable", "call: ChildFailed"]
 
     def test_of_a_run_with_a_skipped_step(self, lab: Lab) -> None:
         w = create_workflow("order").step("a", lab.note("a"), when=lambda ctx: False)
