@@ -54,7 +54,7 @@ fix: $(DEV_READY) ## repair what ruff can repair, and format
 bench: services ## measure every speed claim
 	$(PY) -m benchmarks.run $(ARGS)
 
-soak: services ## the long simulations
+soak: services ## the long simulations and the long forms of the store tests
 	$(PY) -m pytest -m soak -n $(WORKERS) --maxprocesses 8 -o faulthandler_timeout=0 $(ARGS)
 
 clean: ## remove .venv, caches and build output

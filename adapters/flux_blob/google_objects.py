@@ -1,4 +1,4 @@
-"""`GoogleObjects`: Google Cloud Storage by google-cloud-storage. Why not by obstore: docs/decisions/0021.
+"""`GoogleObjects`: Google Cloud Storage by google-cloud-storage. Why not by obstore: docs/decisions/0019.
 
 It must not try again (`patience` does), and is the one place that knows that library's errors.
 """

@@ -1,6 +1,6 @@
 """The due index and the list: entries are hints, and what the log of an instance says now is told. It writes no log.
 
-Entries that nobody can need any more are deleted by whoever meets them, by their exact key (docs/decisions/0021).
+Entries that nobody can need any more are deleted by whoever meets them, by their exact key (docs/decisions/0019).
 """
 
 from __future__ import annotations

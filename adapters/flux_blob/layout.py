@@ -1,4 +1,4 @@
-"""The keys of objects, both ways (docs/decisions/0021). It must not send a request.
+"""The keys of objects, both ways (docs/decisions/0019). It must not send a request.
 
 Names of tenants, workflows, instances and mail hold no slash and are never `.` or `..` (PROTOCOL, Security), so each is
 one segment of a key.

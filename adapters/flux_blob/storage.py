@@ -1,4 +1,4 @@
-"""`BlobStorage`: instances in object storage, without an object that ever changes (docs/decisions/0021).
+"""`BlobStorage`: instances in object storage, without an object that ever changes (docs/decisions/0019).
 
 It must not know workflow rules, nor which service it is on. This module writes; `log` reads, `indexes` finds.
 """
