@@ -51,8 +51,8 @@ class Attempts:
     """The attempts of one invocation: shared input and data, restored after every failed one."""
 
     __slots__ = (
-        "_around", "_budget", "_clock", "_ctx", "_definition_of", "_entropy", "_input", "_recorded", "_started",
-        "_telemetry", "_watched", "tracker",
+        "_around", "_budget", "_clock", "_ctx", "_definition_of", "_disowned", "_entropy", "_input", "_recorded",
+        "_started", "_telemetry", "_watched", "tracker",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +85,7 @@ class Attempts:
         self._started: set[str] = set()
         self._ctx: Context | None = None
         """Of the attempt under way."""
+        self._disowned = False
         if watched is not None:
             watched.around = self._around
 
@@ -105,11 +106,13 @@ class Attempts:
             return other.tracker.values
 
         other._recorded = recorded  # noqa: SLF001 -- one of its own kind
-        other._watched = None  # noqa: SLF001 -- the same
+        other._watched = other._ctx = None  # noqa: SLF001 -- the same
+        other._disowned = False  # noqa: SLF001 -- the same
         return other
 
     def disown(self) -> None:
-        """The attempt under way, on another thread, does not count any more."""
+        """The attempt under way, on another thread, does not count any more; if it has not begun, it never does."""
+        self._disowned = True
         if self._ctx is not None:
             self._ctx.kill()
 
@@ -312,6 +315,10 @@ class Attempts:
 
     def _context(self, step: StepDefinition, attempt: int, *, undo: bool = False) -> Context:
         ctx = self._ctx = Context(self._around, step, attempt, self._recorded, undo)
+        if self._disowned:
+            ctx.kill()
+            message = f"step {step.path!r} does not begin any more: its invocation is over"
+            raise StepTimeout(message)
         return ctx
 
     def _limit(self, timeout: float | None) -> float | None:

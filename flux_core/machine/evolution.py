@@ -598,11 +598,10 @@ def _reopen(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     if state.starting is not None and state.starting.path in reset:
         state.starting = None
     state.rests = False
-    for open_ in (state.waits, state.retry_at, state.children):  # other lanes of a fork go on waiting
+    left: tuple[dict[str, Any], ...] = (state.waits, state.retry_at, state.children, state.intents, state.doubts)
+    for open_ in left:  # other lanes of a fork go on waiting
         for path in [path for path in open_ if path in reset or path not in state.steps]:
             del open_[path]
-    state.intents.clear()
-    state.doubts.clear()
     state.undoing = state.paused = False
     _limit(state, record.at)
     state.failure = state.cancel = state.stuck = state.error = state.completed_at = None

@@ -9,7 +9,7 @@ from flux_core import records as r
 from flux_core import state as s
 from flux_core.errors import Refused
 from flux_core.machine.evolution import evolve, going_on
-from flux_core.machine.forks import fork_lanes, has_begun
+from flux_core.machine.forks import fork_lanes, has_begun, is_under
 from flux_core.machine.lanes import current, is_inside, is_next, next_steps
 from flux_core.paths import around, lane_of, owner_of, renamed
 from flux_core.state import Frame, Lane, WorkflowState, Writes
@@ -104,9 +104,12 @@ def failed_step(state: WorkflowState) -> str:
 
 
 def _settled(state: WorkflowState, path: str, verb: str) -> None:
-    """Nothing may be open but the step itself: neither a failed compensation nor an attempt of unknown outcome."""
+    """Nothing may be open but the step itself: neither a failed compensation nor an attempt of unknown outcome.
+
+    In other lanes of a fork around it attempts may be open: they stay so, and are settled after it.
+    """
     failed = [step.path for step in state.steps.values() if step.status == s.COMPENSATION_FAILED]
-    open_ = [key for key in (*state.intents, *state.doubts) if key != path]
+    open_ = [key for key in (*state.intents, *state.doubts) if key != path and not _is_beside(state, key, path)]
     if failed or open_:
         what = (
             f"the compensation of step {failed[0]!r} has failed"
@@ -118,6 +121,14 @@ def _settled(state: WorkflowState, path: str, verb: str) -> None:
             f"skip that step first"
         )
         raise Refused(message)
+
+
+def _is_beside(state: WorkflowState, key: str, path: str) -> bool:
+    """Whether an attempt is open in another lane of a fork that `path` is in, too."""
+    if key.endswith(UNDO):
+        return False
+    lanes = fork_lanes(state, key) if "." in key else ()
+    return any(is_under(owner_of(lane), path) and not is_inside(path, lane) for lane, _ in lanes)
 
 
 def _reopening(
@@ -258,6 +269,8 @@ def _starts(state: WorkflowState, path: str, workflow: WorkflowDefinition, verb:
 def _is_unsettled(state: WorkflowState, path: str) -> bool:
     """Whether a step in another lane has to be run again: it has failed, was undone, or waited in vain."""
     if "." not in path or path in state.frames or path in state.waits or path in state.retry_at:
+        return False
+    if path in state.intents or path in state.doubts:  # what became of its attempt is found out first
         return False
     return state.steps[path].status not in s.DONE
 

@@ -23,7 +23,7 @@ from flux_core.testing import check_invariants
 from tests.core.conftest import Killed
 
 if TYPE_CHECKING:
-    from flux_core import Context, FlowBuilder, FluxResult, WorkflowBuilder
+    from flux_core import Context, FlowBuilder, FluxResult, Header, InstanceRef, WorkflowBuilder
     from flux_core.state import ErrorInfo
     from tests.core.conftest import Lab
 
@@ -137,6 +137,19 @@ class TestBranches:
         assert lab.engine().wake(w, "o-1").status == "completed"
         assert before == ["fan.a.one", "fan.b.one", "fan.a.two", "fan.b.two"]
         assert set(lab.calls) == {"fan.a.two", "fan.b.two"}
+
+    def test_that_have_not_begun_when_the_invocation_dies_never_begin(self, lab: Lab) -> None:
+        class Dying(MemoryStorage):
+            def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
+                if seq == 3:
+                    raise Killed
+                return super().append(ref, seq, record, header)
+
+        lab.storage = Dying()
+        fan = [flow(name).commit("charge", lab.note(name)) for name in ("a", "b")]
+        with pytest.raises(Killed):  # at the intent of the second, when the first was handed over already
+            lab.engine().execute(create_workflow("order").parallel("fan", *fan), None, "o-1")
+        assert lab.calls == []
 
 
 class TestData:
@@ -511,6 +524,25 @@ class TestVerbs:
         lab.engine().signal(w, "o-1", "other", 2)
         assert lab.engine().signal(w, "o-1", "go", 1).history[0].output == {"a": 1, "b": 2}
         check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
+    def test_retry_of_one_of_two_steps_of_unknown_outcome_leaves_the_other_one_in_doubt(self, lab: Lab) -> None:
+        def charge(ctx: Context) -> str:
+            lab.calls.append(f"{ctx.path} {ctx.attempt}")
+            if len(lab.calls) == 1:
+                raise Killed
+            return "paid"
+
+        fan = [flow(name).commit("charge", charge) for name in ("a", "b")]
+        w = create_workflow("order").parallel("fan", *fan)
+        with pytest.raises(Killed):
+            lab.engine().execute(w, None, "o-1")
+        lab.past_the_lease()
+        stuck = lab.engine().wake(w, "o-1")
+        assert (stuck.status, stuck.state.stuck and stuck.state.stuck[1]) == ("stuck", "fan.a.charge")
+        stuck = lab.engine().retry_step(w, "o-1", "fan.a.charge")
+        assert (stuck.status, stuck.state.stuck and stuck.state.stuck[1]) == ("stuck", "fan.b.charge")
+        assert lab.engine().retry_step(w, "o-1", "fan.b.charge").status == "completed"
+        assert [call.partition(" ")[0] for call in lab.calls] == ["fan.a.charge", "fan.a.charge", "fan.b.charge"]
 
     def test_retry_of_a_branch_that_has_not_begun_is_refused(self, lab: Lab) -> None:
         w = create_workflow("order").wait("first", "go").parallel("fan", flow("a").step("x", lab.note("x")))

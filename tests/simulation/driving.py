@@ -6,6 +6,8 @@ like. Which faults there are is the business of the tests.
 
 Between two invocations nothing of a run is in memory but the store, the world and what the driver is about. So a run
 can begin where another one stood (`Standing`), and two deaths that leave the same behind have the same future.
+
+A shape may have children (`kindred`): whatever is asked of the instance is asked of each of them.
 """
 
 from __future__ import annotations
@@ -28,12 +30,15 @@ from flux_core.testing import (
     check_invariants,
     story,
 )
+from flux_core.workflow import CONCURRENT, UNDO
+from tests.simulation.kindred import definitions, labelled, members
 from tests.simulation.script import Shape, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from flux_core import FluxResult, Header, Mail, WorkflowDefinition, WorkflowStorage
+    from tests.simulation.kindred import Member
 
 T = TypeVar("T")
 
@@ -52,10 +57,12 @@ class End(NamedTuple):
     status: str
     data: dict[str, object]
     steps: list[tuple[str, str, object]]
-    """Path, status and output of every step."""
+    """Path, status and output of every step; in the order of the paths where steps run at the same time."""
     error: tuple[str, str | None] | None
     effects: dict[str, int]
     """Path -> how many idempotency keys the other side has seen."""
+    children: dict[str, End]
+    """By the label of the child (`kindred`)."""
 
 
 SEND: Final = "send"
@@ -86,25 +93,32 @@ class Stored(NamedTuple):
     def of(cls, store: WorkflowStorage, ref: InstanceRef) -> Stored:
         return cls(ref, tuple(store.read(ref)), store.header(ref), tuple(store.mail(ref)), store.snapshot(ref))
 
-    def put_back(self) -> MemoryStorage:
-        """Another store that has the same."""
-        store, ref = MemoryStorage(), self.ref
+    def put_into(self, store: MemoryStorage) -> None:
+        """Let another store have the same."""
+        ref = self.ref
         for seq, raw in enumerate(self.log):
             store.append(ref, seq, raw, self.header if seq + 1 == len(self.log) else None)
         for mail in self.mail:
             store.put_mail(ref, mail)
         if self.snapshot is not None:
             store.put_snapshot(ref, *self.snapshot)
-        return store
 
 
 class Standing(NamedTuple):
     """A run between two invocations."""
 
-    stored: Stored
+    stored: tuple[Stored, ...]
+    """The instance and its children."""
     world: World
     agenda: Agenda
     invocations: int
+
+    def put_back(self) -> MemoryStorage:
+        """Another store that has the same."""
+        store = MemoryStorage()
+        for stored in self.stored:
+            stored.put_into(store)
+        return store
 
 
 class Death(NamedTuple):
@@ -167,9 +181,8 @@ class Drive:
                 self._agenda = self._agenda._replace(next=SWEEP)
         assert self.plan.fired or not self.plan.faults, f"no fault took place: {self.plan.faults}"
         assert not self.plan.after_death
-        current = self._current()
-        check_invariants(self.store, self.ref, self.world.journal, workflow=current, at_rest=True)
-        return self._end(self._engine(self.store).get(current, self.id))
+        self._look(at_rest=True)
+        return self._ends()
 
     def _current(self) -> WorkflowDefinition:
         """The definition that is deployed."""
@@ -195,7 +208,7 @@ class Drive:
             return Agenda(verb, acknowledged, SEND)
         self.stops += 1
         self._look()
-        self.shape.operator(self.world, self._engine(self._connection(before)), self.definition.name, stuck)
+        self.shape.operator(self.world, self._engine(self._connection(before)), stuck.state.name, stuck)
         return Agenda(verb, acknowledged, SWEEP)
 
     def _engine(self, store: WorkflowStorage) -> FluxEngine:
@@ -210,8 +223,14 @@ class Drive:
         )
 
     def _standing(self) -> Standing:
-        stored = Stored.of(self.store, self.ref)
-        return Standing(stored, self.world.copy(self.store), self._agenda, self._invocations)
+        return Standing(self.stored(), self.world.copy(self.store), self._agenda, self._invocations)
+
+    def stored(self) -> tuple[Stored, ...]:
+        """What the store has of the instance and its children."""
+        return tuple(Stored.of(self.store, member.ref) for member in self._members())
+
+    def _members(self) -> list[Member]:
+        return members(self.store, self.ref)
 
     def _connection(self, before: Standing | None) -> WorkflowStorage:
         if before is None or self._deaths is None:
@@ -222,31 +241,57 @@ class Drive:
         """What a death at this moment would leave behind: all that the future depends on."""
         return (
             (self._agenda.verb, self._agenda.acknowledged, self._invocations),
-            Stored.of(self.store, self.ref),
+            self.stored(),
             self.world.known(),
         )
 
+    def story(self) -> str:
+        """What has happened to the instance and its children, for whoever looks for the reason of a failure."""
+        return "\n".join(story(self.store, ref, self.world.journal(ref)) for ref, _ in self._members())
+
     def _stuck(self) -> FluxResult | None:
-        """The instance, if an operator has to decide. It is he who looks, so his reading never fails."""
-        header = self.store.header(self.ref)
-        if header is None or header.status != "stuck":
-            return None
-        return self._engine(self.store).get(self._current(), self.id)
+        """An instance where an operator has to decide. It is he who looks, so his reading never fails."""
+        for ref, _ in self._members():
+            header = self.store.header(ref)
+            if header is not None and header.status == "stuck":
+                return self._engine(self.store).get(ref.workflow, ref.id)
+        return None
 
-    def _look(self) -> None:
-        if self.store.tail(self.ref) is not None:
-            check_invariants(self.store, self.ref, self.world.journal, workflow=self.definition)
+    def _look(self, *, at_rest: bool = False) -> None:
+        if self.store.tail(self.ref) is None:
+            return
+        known = definitions(self._current() if at_rest else self.definition)
+        for ref, _ in self._members():
+            check_invariants(
+                self.store, ref, self.world.journal(ref), workflow=known[ref.workflow], at_rest=at_rest
+            )  # fmt: skip
 
-    def _end(self, result: FluxResult) -> End:
+    def _ends(self) -> End:
+        first, *children = self._members()
+        labels = {member.ref.id: f"<{member.label}>" for member in children}
+        ends = {member.label: self._end(member, labels, {}) for member in children}
+        return self._end(first, labels, ends)
+
+    def _end(self, member: Member, labels: dict[str, str], children: dict[str, End]) -> End:
+        engine = self._engine(self.store)
+        result = engine.get(member.ref.workflow, member.ref.id)
+        if member.label in self.shape.loose:
+            return End(result.status, {}, [], None, {}, {})
+        definition = engine.workflows[member.ref.workflow]
         keys: dict[str, set[str]] = {}
-        for effect in self.world.journal:
+        for effect in self.world.journal(member.ref):
             keys.setdefault(effect.path, set()).add(effect.key)
+        history = [(step.path, step.status, labelled(step.output, labels)) for step in result.history]
+        if any(step.kind in CONCURRENT for step in definition.by_path.values()):
+            history.sort(key=lambda entry: entry[0])
+        loose = self.shape.loose if not member.label else ()
         return End(
             result.status,
-            result.data,
-            [(step.path, step.status, step.output) for step in result.history],
+            {key: labelled(value, labels) for key, value in result.data.items()},
+            [entry for entry in history if entry[0] not in loose],
             None if result.error is None else (result.error.type, result.error.step),
-            {path: len(seen) for path, seen in keys.items()},
+            {path: len(seen) for path, seen in keys.items() if path.removesuffix(UNDO) not in loose},
+            children,
         )
 
 
@@ -306,7 +351,7 @@ def after(shape: Shape, death: Death, deaths: list[Death] | None = None, before:
     `before` says what an error has to tell of earlier deaths.
     """
     plan = FaultPlan({death.number: death.fault})
-    drive = Drive(shape, death.before.stored.put_back(), plan, "1", begin=death.before, deaths=deaths)
+    drive = Drive(shape, death.before.put_back(), plan, "1", begin=death.before, deaths=deaths)
     held_against(shape, drive, f"{before}{death}; calls counted from there: ")
     return drive
 
@@ -324,6 +369,6 @@ def held_against(shape: Shape, drive: Drive, told: str = "") -> None:
             assert drive.stops == wanted.stops, "nothing died or gave up, yet an operator was needed"
     except Exception as error:
         fired = "; ".join(f"{fault} {call.number}, {call}" for call, fault in plan.fired)
-        log = "" if "\n" in str(error) else f"\n{story(drive.store, drive.ref, drive.world.journal)}"
+        log = "" if "\n" in str(error) else f"\n{drive.story()}"
         message = f"{shape.name} on {type(drive.store).__name__}: {told}{fired}: {error!r}{log}"
         raise AssertionError(message) from error

@@ -20,6 +20,8 @@ from flux_core import (
     wait,
     wait_any,
 )
+from tests.simulation.child_shapes import CHILD_SHAPES
+from tests.simulation.fork_shapes import FORK_SHAPES
 from tests.simulation.script import (
     HOUR,
     Shape,
@@ -751,4 +753,6 @@ SHAPES = (
           (execute(15), *[later(2)] * 7), "completed", deadline=15),
     Shape("a loop with snapshots", _loop_large, (execute(), *[later(HOUR)] * 4), "completed"),
     Shape("execute twice", _commit, (execute(), execute()), "completed"),
+    *FORK_SHAPES,
+    *CHILD_SHAPES,
 )  # fmt: skip

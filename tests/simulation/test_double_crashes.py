@@ -62,7 +62,7 @@ class Pairs:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_what_was_left_alike_goes_on_alike_from_the_beginning_or_from_where_it_stood(shape: Shape) -> None:
     """What the pairs below rely on: the whole run of one death ends, byte for byte, as the rest of another's does."""
-    futures: dict[int, tuple[Stored, Hashable]] = {}
+    futures: dict[int, tuple[tuple[Stored, ...], Hashable]] = {}
     for death in undisturbed(shape).deaths:
         known = futures.get(death.left)
         if known is None:
@@ -70,7 +70,7 @@ def test_what_was_left_alike_goes_on_alike_from_the_beginning_or_from_where_it_s
         else:
             drive = Drive(shape, MemoryStorage(), FaultPlan({death.call.number: death.fault}), "1")
             drive.run()
-        end = Stored.of(drive.store, drive.ref), drive.world.known()
+        end = drive.stored(), drive.world.known()
         assert futures.setdefault(death.left, end) == end, death
     assert len(futures) < len(undisturbed(shape).deaths)
 
