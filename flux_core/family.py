@@ -14,7 +14,7 @@ from flux_core.events import CancelRequested, RetryRequested
 from flux_core.keys import mail_id
 from flux_core.machine import check_verb, failed_step, first_of_child
 from flux_core.machine.children import end_of
-from flux_core.machine.identity import end_signal
+from flux_core.machine.identity import end_signal, is_end_signal
 from flux_core.machine.verbs import ALLOWED, NO_OP
 from flux_core.ports import InstanceRef, Mail
 from flux_core.state import WorkflowState
@@ -144,7 +144,7 @@ class Family:
             return False
         last = decode_record(tail[1], parent, tail[0])
         need = last.body.get("need", 1) if last.type == r.SUSP else 1
-        return need == 1 or sum(mail.name.startswith("__c-") for mail in self._storage.mail(parent)) >= need
+        return need == 1 or sum(is_end_signal(mail.name) for mail in self._storage.mail(parent)) >= need
 
 
 def _again(child: WorkflowState, log: Log, parent: WorkflowState) -> Event | None:

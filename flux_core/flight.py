@@ -32,12 +32,14 @@ MOST: Final = 32
 class Flight:
     """The attempts under way of one invocation, and those in a short pause before their next."""
 
-    __slots__ = ("_begun", "_clock", "_ended", "_pauses", "_virtual", "paths")
+    __slots__ = ("_begun", "_clock", "_ended", "_pauses", "_virtual", "paths", "raised")
 
     def __init__(self, clock: Clock) -> None:
         """A virtual clock may have `pick(n)`: which of n outcomes comes first; without it the one that began first."""
         self.paths: dict[str, Callable[[], None]] = {}
         """What is under way, and how to disown it."""
+        self.raised: str | None = None
+        """Whose attempt has raised what no handler may raise."""
         self._clock = clock
         self._virtual = getattr(clock, "virtual", False)
         self._begun: list[tuple[str, _Call]] = []
@@ -99,13 +101,15 @@ class Flight:
         path, event, error = outcome
         del self.paths[path]
         if error is not None:
+            self.raised = path
             raise error
         return event
 
     def _ended_virtually(self, ended: list[_Outcome]) -> _Outcome:
         while self._begun:
-            path, call = self._begun.pop(0)
-            ended.append((path, call(), None))  # what no handler may raise ends the invocation here and now
+            self.raised, call = self._begun.pop(0)
+            ended.append((self.raised, call(), None))  # what no handler may raise ends the invocation here and now
+            self.raised = None
         pick = getattr(self._clock, "pick", None)
         return ended.pop(0 if pick is None else pick(len(ended)))
 

@@ -352,7 +352,12 @@ class _Run:
             return ADVANCED if plain else Advanced((), self._looked, self._begun, self._cancelled)
         if self._held is not None:
             return self._await(None)
-        return self._noted(flight.landed()) or Advanced(flight.paths, self._looked, self._begun)
+        try:
+            landed = flight.landed()
+        except (KeyboardInterrupt, SystemExit):
+            self._let_go(flight.raised)
+            raise
+        return self._noted(landed) or Advanced(flight.paths, self._looked, self._begun)
 
     def _attend(self, action: StartChild | CancelChildren) -> Event:
         """Start a child, or cancel some."""
@@ -379,7 +384,7 @@ class _Run:
         try:
             event = flight.next(seconds)
         except (KeyboardInterrupt, SystemExit):
-            self._let_go(next(iter(flight.paths), ""))
+            self._let_go(flight.raised or next(iter(flight.paths), None))
             raise
         finally:
             if watchdog is not None:
@@ -476,12 +481,14 @@ class _Run:
             self._note(event, action.step.declared)
         return event
 
-    def _let_go(self, path: str) -> None:
+    def _let_go(self, path: str | None) -> None:
         """Release the instance before the process ends, so that nobody has to wait for the lease's end."""
         episode = self.episode
         try:
             while episode.owns:
-                for record in decide(self._definition, episode.state, Interrupted(path), self._clock.now()).records:
+                for record in decide(
+                    self._definition, episode.state, Interrupted(path or ""), self._clock.now()
+                ).records:
                     episode.append(record)
         except FluxError as error:
             self._logger.warn("the lease was not released", id=episode.ref.id, error=repr(error))

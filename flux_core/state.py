@@ -504,6 +504,12 @@ class WorkflowState:
         """Whether nothing runs any more."""
         return self.status in TERMINAL
 
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The signals that open waits are for, each once. How a child ends is told by none that anybody can send."""
+        waits = (wait for path, wait in self.waits.items() if path not in self.children)
+        return tuple(dict.fromkeys(name for wait in waits for name in wait.signals))
+
 
 def _time(milliseconds: int | None) -> datetime | None:
     if milliseconds is None:

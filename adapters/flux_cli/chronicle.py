@@ -139,7 +139,7 @@ class JsonBoard(_Plain):
                     "id": state.id,
                     "status": state.status,
                     "step": _step(state),
-                    "waiting_for": [name for wait in state.waits.values() for name in wait.signals],
+                    "waiting_for": list(state.awaited),
                     "goes_on_at": iso(_goes_on_at(state)),
                     "error": error and {"type": error.type, "message": error.message, "step": error.step},
                 }

@@ -87,9 +87,8 @@ def _steps(engine: FluxEngine, given: list[str]) -> list[str]:
 
 def _awaited(engine: FluxEngine, given: list[str]) -> list[str]:
     names, id_ = ([given[0]], given[1]) if given[0] in engine.workflows else (list(engine.workflows), given[0])
-    found = []
+    found: list[str] = []
     for name in names:
         with suppress(Exception):
-            waits = engine.get(name, id_).state.waits.values()
-            found += [signal for wait in waits for signal in wait.signals]
+            found += engine.get(name, id_).state.awaited
     return found

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flux_cli import standing
 from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.lines import STANDARD_INPUT, parsed
 from flux_cli.moments import iso
@@ -68,7 +69,7 @@ def brief(seen: Inspection) -> dict[str, object]:
         "since": iso(seen.since),
         "due": iso(seen.due),
         "error": None if error is None else _error(error),
-        "waiting_for": [name for wait in state.waits.values() for name in wait.signals],
+        "waiting_for": list(state.awaited),
         "next": [remedy._asdict() for remedy in remedies(seen)],
     }
 
@@ -87,8 +88,12 @@ def whole(seen: Inspection) -> dict[str, object]:
         "deaths": state.deaths,
         "records": state.seq + 1,
         "waits": [
-            {"step": path, "signals": list(wait.signals), "until": iso(wait.due)} for path, wait in state.waits.items()
+            {"step": path, "signals": list(wait.signals), "until": iso(wait.due)}
+            for path, wait in state.waits.items()
+            if path not in state.children
         ],
+        "parent": None if state.parent is None else dict(zip(("workflow", "id", "step"), state.parent, strict=True)),
+        "children": [{"step": step.path, **standing.child_of(step)} for step in seen.steps() if step.child],
         "input": seen.input,
         "data": seen.data,
         "steps": [

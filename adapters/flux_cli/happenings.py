@@ -8,6 +8,7 @@ from flux_cli.moments import seconds, stamp
 from flux_cli.styles import printable
 from flux_core import records as r
 from flux_core.machine import said
+from flux_core.machine.identity import is_end_signal
 
 if TYPE_CHECKING:
     from typing import Any
@@ -43,8 +44,14 @@ def _said(record: Record) -> str | None:
             return f"{path} {'could not be undone: ' + body['e'][1] if 'e' in body else 'undone'}"
         case r.RETRY_WAIT:
             return f"{path} failed, attempt {body['a']}: {body['e'][1]}; next at {stamp(body['due'])[11:]}"
+        case r.RECV if "e" in body:
+            return f"{path} failed: {body['e'][1]}"
         case r.RECV:
-            return f"{path} has its signal"
+            return f"{path} {'completed by its child' if is_end_signal(body['m']) else 'has its signal'}"
+        case r.CHILD:
+            return f"{path} starts {body['wf']} {body['id']}" + (" and waits for its end" if "wait" in body else "")
+        case r.JOIN:
+            return f"{path}: what was written at the same time is merged"
         case r.TIMEOUT if path is None:
             return f"the time of the whole is over: {body['e'][1]}"
         case r.TIMEOUT:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MOST_STEPS: Final = 24
 """Steps shown without `--full`."""
 _AROUND: Final = 8
-"""Steps shown on either side of where the instance stands, if there are more than that."""
+"""Steps shown on either side of where the instance stands, and of those that wait elsewhere, if there are more."""
 _MOST_LINES: Final = 12
 """Lines of data and input shown without `--full`."""
 _LONGEST: Final = 300
@@ -96,10 +96,14 @@ def steps(seen: Inspection, *, full: bool = False) -> Table:
     entries = seen.steps()
     path, count = current(seen.state), len(entries)
     at = next((index for index, step in enumerate(entries) if step.path == path), count)
+    waiting = 0
     for index, step in enumerate(entries):
-        if not full and len(entries) > _MOST_STEPS and not _of_interest(step, index, at, count):
-            left_out += 1
-            continue
+        near = abs(index - at) <= _AROUND or index in {0, count - 1}
+        if not full and len(entries) > _MOST_STEPS and not near:
+            waiting += step.status == s.SUSPENDED
+            if not _of_interest(step) or (step.status == s.SUSPENDED and waiting > _AROUND):
+                left_out += 1
+                continue
         _leave_out(table, left_out)
         left_out = 0
         attempts = f"{step.attempt}, undo {step.undo_attempt}" if step.undo_attempt else str(step.attempt or "")
@@ -116,19 +120,15 @@ def _leave_out(table: Table, count: int) -> None:
         table.add_row(Text(f"... {count} more", "dim"), "", "", "", Text("--full shows them", "dim"))
 
 
-def _of_interest(step: StepExecution, index: int, at: int, count: int) -> bool:
-    """`at` is the place of the step that comes next."""
-    return (
-        abs(index - at) <= _AROUND
-        or index == 0
-        or index == count - 1
-        or step.status in {s.FAILED, s.RUNNING, s.SUSPENDED, s.COMPENSATING, s.COMPENSATION_FAILED}
-    )
+def _of_interest(step: StepExecution) -> bool:
+    return step.status in {s.FAILED, s.RUNNING, s.SUSPENDED, s.COMPENSATING, s.COMPENSATION_FAILED}
 
 
 def _brought(step: StepExecution, seen: Inspection, *, full: bool) -> Text:
     if step.waiting_for and step.status == s.SUSPENDED:
         return Text(f"waits for {' or '.join(step.waiting_for)}")
+    if step.child and step.status == s.SUSPENDED:
+        return Text("child {workflow} {id}".format(**standing.child_of(step)))
     if step.error and step.status != s.COMPLETED:
         return Text(printable(step.error), "red")
     if step.output is None:

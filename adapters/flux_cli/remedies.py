@@ -5,10 +5,10 @@ A command is named only if the machine would take it: `decide` is pure, so askin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flux_cli.failures import failure
-from flux_cli.standing import overdue
+from flux_cli.standing import child_of, overdue
 from flux_cli.targets import command
 from flux_core import Refused
 from flux_core import state as s
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from flux_cli.inspection import Inspection
     from flux_core.events import Event
+
+
+_MOST_WAITS: Final = 3
+"""Of so many open waits the commands are told."""
 
 
 class Remedy(NamedTuple):
@@ -73,6 +77,8 @@ class _Ways:
                     yield Remedy(self._say("resume"), "look again at once, when a definition that fits is deployed")
             case s.FAILED | s.ROLLED_BACK:
                 path = failed_step(state)
+                if path in state.steps and state.steps[path].child:
+                    yield self._look(path, f"see why its child in {path} has not completed")
                 if self._may("retry_step", path):
                     does = f"go on from {path}, once its trouble is mended{self._anew(path)}"
                     yield Remedy(self._say("resume"), does)
@@ -97,14 +103,21 @@ class _Ways:
                     yield Remedy(self._say("skip", name), f"put on record that {name} is left as it is, not undone")
 
     def _wait(self) -> Iterator[Remedy]:
-        for path, wait in self._state.waits.items():
-            for signal in wait.signals:
+        for path, wait in list(self._state.waits.items())[:_MOST_WAITS]:
+            if path in self._state.children:
+                yield self._look(path, f"see what its child in {path} waits for, and go on with that")
+            for signal in () if path in self._state.children else wait.signals:
                 if signal not in self._kept and self._may("signal"):
                     yield Remedy(self._say("signal", signal), f"send what {path} waits for; --payload gives it a value")
             if self._may("complete_step", path):
                 yield Remedy(self._say("complete", path), f"end {path} by hand; --output gives it a value")
             if self._may("skip_step", path):
                 yield Remedy(self._say("skip", path), f"go on without {path}")
+
+    def _look(self, path: str, does: str) -> Remedy:
+        child = child_of(self._state.steps[path])
+        app = self._seen.target.app
+        return Remedy(command(app, "show", [child["workflow"], child["id"]]), does)
 
     def _back_off(self) -> Iterator[Remedy]:
         """Steps that failed and will be tried again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from flux_cli.exits import GOOD, SOME_FAILED
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from flux_core import AuditEntry, ErrorInfo, StepExecution, WorkflowState
 
 _BAD: Final = frozenset({s.FAILED, s.ROLLED_BACK, s.STUCK, s.BLOCKED})
+_MOST_WAITS: Final = 8
+"""Waits that are told one by one; more are counted."""
 _VERB: Final = {s.COMPLETED: "has completed", s.FAILED: "has failed", s.CANCELLED: "was cancelled"}
 
 
@@ -47,6 +50,8 @@ def overdue(state: WorkflowState, now: int) -> bool:
 def reasons(state: WorkflowState, now: int, audit: Sequence[AuditEntry] = ()) -> list[str]:
     """Why it stands as it does: who stopped it, the error, what it waits for, who owns it. One sentence each."""
     told = []
+    if state.parent is not None:
+        told.append("started by step {2} of {0} {1}".format(*state.parent))
     if state.paused and state.status != s.PAUSED:
         told.append("it will be paused once the running step has ended")
     if state.paused or state.status == s.CANCELLED:
@@ -91,8 +96,16 @@ def trouble(error: ErrorInfo) -> str:
 
 
 def _waits(state: WorkflowState, now: int) -> list[str]:
-    told = []
-    for path, wait in () if state.undoing else state.waits.items():
+    told = _children(state)
+    waits = () if state.undoing else [item for item in state.waits.items() if item[0] not in state.children]
+    if len(waits) > _MOST_WAITS:
+        by_name = Counter(" or ".join(wait.signals) for _, wait in waits)
+        told += [
+            f"{_steps(count)} {f'for the signal {names}' if names else 'until their time'}"
+            for names, count in by_name.items()
+        ]
+        waits = ()
+    for path, wait in waits:
         if not wait.signals:
             told.append(f"step {path} sleeps {_end(wait.due, now)}")
             continue
@@ -107,6 +120,26 @@ def _waits(state: WorkflowState, now: int) -> list[str]:
         what = what if key.endswith(UNDO) else f"the next attempt of step {key}"
         told.append(f"{what} is due {moment(due, now)}")
     return told
+
+
+def _children(state: WorkflowState) -> list[str]:
+    """Which children have to end, or to be undone, first."""
+    end = "is undone" if state.undoing else "ends"
+    if len(state.children) > _MOST_WAITS:
+        names = Counter(child_of(state.steps[path])["workflow"] for path in state.children)
+        return [f"{_steps(count)} until their children of {name} are at their end" for name, count in names.items()]
+    found = [(path, child_of(state.steps[path])) for path in state.children]
+    return [f"step {path} waits until its child {child['workflow']} {child['id']} {end}" for path, child in found]
+
+
+def _steps(count: int) -> str:
+    return "1 step waits" if count == 1 else f"{count} steps wait"
+
+
+def child_of(step: StepExecution) -> dict[str, str]:
+    """The workflow and the id of what the step has started."""
+    workflow, _, id_ = (step.child or "").partition("/")
+    return {"workflow": workflow, "id": id_}
 
 
 def _end(due: int | None, now: int) -> str:

@@ -10,7 +10,7 @@ from flux_core import state as s
 from flux_core.actions import PROCEED, START_CHILD, CancelChildren, Decision, ReadMail
 from flux_core.machine.attempts import turns_back
 from flux_core.machine.forks import MAP_LETTER, is_over
-from flux_core.machine.identity import child_id
+from flux_core.machine.identity import child_id, is_end_signal
 from flux_core.paths import lane_of, owner_of
 from flux_core.records import Record
 from flux_core.state import ErrorInfo
@@ -108,4 +108,4 @@ def needed(state: WorkflowState) -> int:
         last = found is not None and owner_of(lane) == owner and found.cursor == len(found.names) - 1
         if not last:
             return 1
-    return sum(key.startswith("__c-") for key in state.consumed) + waiting
+    return sum(is_end_signal(key) for key in state.consumed) + waiting

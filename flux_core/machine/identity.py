@@ -30,3 +30,8 @@ def child_id(state: WorkflowState, path: str) -> str:
 def end_signal(child: str) -> str:
     """The name of the mail that tells of a child's end; no signal of a user's can have it."""
     return f"__{child}__"
+
+
+def is_end_signal(name: str) -> bool:
+    """Whether mail of that name (or of a key that begins with it) tells of a child's end."""
+    return name.startswith("__c-")

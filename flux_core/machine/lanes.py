@@ -123,11 +123,11 @@ def said(body: dict[str, Any]) -> str:
     kind, choice = body["k"], body["c"]
     if kind == _WHILE:
         return f"{body['p']}: {'goes on' if choice else 'ends'}"
-    unit = _UNITS.get(kind)
-    return f"{body['p']}: {choice} {unit}" if unit else f"{body['p']}: {choice}"
+    units = _UNITS.get(kind)
+    return f"{body['p']}: {choice} {units[choice != 1]}" if units else f"{body['p']}: {choice}"
 
 
-_UNITS = {_LOOP: "times", _PARALLEL: "branches", _MAP: "items"}
+_UNITS = {_LOOP: ("time", "times"), _PARALLEL: ("branch", "branches"), _MAP: ("item", "items")}
 
 
 def arrived(state: WorkflowState, step: StepExecution, at: int, output: object, how: str = s.COMPLETED) -> None:

@@ -174,4 +174,4 @@ def matched(attempts: Iterable[Attempt], log: Iterable[Record]) -> Iterator[tupl
                 break
 
 
-_OUTCOMES = frozenset({r.STEP, r.DECIDE, r.COMP, r.RETRY_WAIT, r.STUCK})
+_OUTCOMES = frozenset({r.STEP, r.CHILD, r.DECIDE, r.COMP, r.RETRY_WAIT, r.STUCK})

@@ -141,7 +141,20 @@ def _retry_wait(_: WorkflowState, record: Record, body: dict[str, Any]) -> str:
     return f"{name} failed with {_error(body)}{doubt}; next attempt in {span(max(body['due'] - record.at, 0))}"
 
 
-def _recv(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
+def _child(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
+    then = " and waits for its end" if "wait" in body else ""
+    return f"{_tried(body)} starts {body['wf']}/{body['id']} with input {shown(body['in'])}{then}"
+
+
+def _join(_: WorkflowState, __: Record, body: dict[str, Any]) -> str:
+    return f"{body['p']}: what was written at the same time comes together{_changes(body)}"
+
+
+def _recv(state: WorkflowState, _: Record, body: dict[str, Any]) -> str:
+    if "e" in body:
+        return f"{body['p']} fails for good: {_error(body)}"
+    if body["p"] in state.children:
+        return f"{body['p']} completed by its child: {shown(body.get('o'))}"
     return f"{body['p']} completed by signal {body['m'].partition('/')[0]!r}: {shown(body.get('o'))}"
 
 
@@ -220,6 +233,8 @@ _LINES: dict[str, Callable[[WorkflowState, Record, dict[str, Any]], str | list[s
     r.DECIDE: _decide,
     r.COMP: _comp,
     r.RETRY_WAIT: _retry_wait,
+    r.CHILD: _child,
+    r.JOIN: _join,
     r.RECV: _recv,
     r.TIMEOUT: _timeout,
     r.YIELD: _yield,

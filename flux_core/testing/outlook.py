@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from flux_core.state import WorkflowState
 
 
+_MOST_WAITS = 8
+"""Open waits that are told one by one."""
+
+
 class Letter:
     """A signal in the mailbox that nobody has taken."""
 
@@ -58,9 +62,16 @@ def _under_way(state: WorkflowState, now: int) -> list[str]:
             f"To go on: flux.advance({arguments(left)}).",
         ]
     lines: list[str] = []
-    if not state.undoing:
-        for path, wait in state.waits.items():
+    if state.undoing:
+        lines += [line for path in list(state.children)[:_MOST_WAITS] for line in _parental(path, state)]
+    else:
+        for path, wait in list(state.waits.items())[:_MOST_WAITS]:
+            if path in state.children:
+                lines += _parental(path, state)
+                continue
             lines += _waiting(path, wait.signals, wait.due, now, fails=wait.default is None)
+        if len(state.waits) > _MOST_WAITS:
+            lines.append(f"{len(state.waits) - _MOST_WAITS} more steps wait.")
     for key, due in state.retry_at.items():
         what = f"The compensation of step {key.removesuffix(UNDO)!r}" if key.endswith(UNDO) else f"Step {key!r}"
         left = max(due - now, 0)
@@ -85,6 +96,15 @@ def _waiting(path: str, signals: tuple[str, ...], due: int | None, now: int, *, 
     return lines
 
 
+def _parental(path: str, state: WorkflowState) -> list[str]:
+    workflow, _, id_ = (state.steps[path].child or "").partition("/")
+    end = "is undone" if state.undoing else "ends"
+    return [
+        f"Step {path!r} waits until its child {workflow}/{id_} {end}.",
+        f'To go on: move the child, flux.instance("{workflow}", "{id_}").',
+    ]
+
+
 def _ended(state: WorkflowState) -> list[str]:
     left = [step.path for step in state.steps.values() if step.status == s.COMPENSATION_FAILED]
     lines = [f"The compensation of step {path!r} failed: run.complete_step({path!r}) says it was undone by hand, "
@@ -101,7 +121,7 @@ def _stuck(state: WorkflowState) -> list[str]:
 
 
 def _unread(state: WorkflowState, letters: Sequence[Letter]) -> list[str]:
-    awaited = () if state.terminal else tuple(name for wait in state.waits.values() for name in wait.signals)
+    awaited = () if state.terminal else state.awaited
     lines = []
     for letter in letters:
         line = f"Nobody has taken signal {letter.name!r} {shown(letter.payload)}"

@@ -97,7 +97,7 @@ class Run:
         state = self._bench.state(self)
         if state.terminal:
             return ()
-        return tuple(name for wait in state.waits.values() for name in wait.signals)
+        return state.awaited
 
     @overload
     def output(self, step: str) -> Any: ...

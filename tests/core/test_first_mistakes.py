@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,18 +13,22 @@ from flux_core import (
     DefinitionError,
     FluxConsoleLogger,
     FluxEngine,
+    InstanceRef,
+    MemoryStorage,
     NonRetryable,
     Unknown,
     create_workflow,
+    flow,
     verify,
     wait,
 )
+from flux_core.load import load_log
 from flux_local import SQLiteStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from flux_core import Context
+    from flux_core import Context, Header
     from tests.core.conftest import Lab
 
 
@@ -169,3 +174,31 @@ class TestAnInterruptedInvocation:
             with pytest.raises(SystemExit):
                 lab.engine().execute(w, None, "o-1")
         assert lab.engine().wake(w, "o-1").status == "stuck"
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_branch_is_named_and_the_lease_released_whenever_it_is_noticed(
+    interrupt: type[BaseException],
+) -> None:
+    left = threading.Event()
+
+    class Waits(MemoryStorage):
+        """The first branch has ended before the second one's intent is on record."""
+
+        def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
+            if b'"fan.b.charge"' in record:
+                left.wait(10)
+            return super().append(ref, seq, record, header)
+
+    def leaves(ctx: Context) -> None:
+        left.set()
+        raise interrupt
+
+    storage = Waits()
+    w = create_workflow("order").parallel(
+        "fan", flow("a").step("leave", leaves), flow("b").commit("charge", lambda ctx: None)
+    )
+    with pytest.raises(interrupt):
+        FluxEngine(storage).execute(w, None, "o-1")
+    last = load_log(storage, InstanceRef("default", "order", "o-1"))[-1]
+    assert (last.type, last.body) == ("yield", {"cut": "fan.a.leave"})

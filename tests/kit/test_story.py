@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flux_core import NonRetryable, RetryPolicy, Unknown, create_workflow, sleep, wait
+from flux_core import NonRetryable, RetryPolicy, Unknown, create_workflow, flow, sleep, wait
 from flux_core.testing import FluxTest, InvocationDied
 from tests.kit.orders import INPUT, order_workflow
 
@@ -239,6 +239,66 @@ class TestWhatHappened:
             "+00:00:00        log: a hook step_complete raised; the workflow goes on, error "
             "RuntimeError('the hook is broken')"
         )
+
+
+class TestForksAndChildren:
+    def test_branches_items_and_a_child_in_one_story(self) -> None:
+        kid = create_workflow("kid").wait("approve", "ok").step("end", lambda ctx: ctx.data.update(x=1))
+        order = create_workflow("order").parallel(
+            "fan",
+            flow("pay").step("charge", lambda ctx: ctx.data.update(k=1)),
+            flow("ship").map("each", [7], flow().step("label", lambda ctx: ctx.item)).child("sub", kid),
+            flow("more").step("count", lambda ctx: ctx.data.update(k=2)),
+            merge={"k": sum},
+        )
+        flux = FluxTest(order, kid)
+        run = flux.execute(order, {}, id="o-1")
+        child = next(step.child for step in run.history if step.child) or ""
+        assert run.waiting_for == ()
+        assert lines(run)[-5:] == [
+            f"+00:00:00        fan.ship.sub starts {child} with input None and waits for its end",
+            "+00:00:00        now: suspended",
+            "",
+            f"Step 'fan.ship.sub' waits until its child {child} ends.",
+            'To go on: move the child, flux.instance("{}", "{}").'.format(*child.split("/")),
+        ]
+        flux.instance(*child.split("/")).signal("ok")
+        assert lines(run) == [
+            "+00:00:00        starts with input {}",
+            "+00:00:00        fan: 3 branches",
+            "+00:00:00        fan.pay.charge completed; data.k = 1",
+            "+00:00:00        fan.ship.each: 1 item",
+            "+00:00:00        fan.more.count completed; data.k = 2",
+            "+00:00:00        fan.ship.each[0].label completed: 7",
+            f"+00:00:00        fan.ship.sub starts {child} with input None and waits for its end",
+            "+00:00:00        fan.ship.sub completed by its child: {'x': 1}",
+            "+00:00:00        fan: what was written at the same time comes together; data.k = 3",
+            "+00:00:00        ends completed",
+            "+00:00:00        now: completed",
+        ]
+
+    def test_a_child_that_fails(self) -> None:
+        kid = create_workflow("kid").step("a", lambda ctx: None)
+        order = create_workflow("order").child("sub", kid)
+        flux = FluxTest(order, kid)
+        flux.stub("a", raises=NonRetryable("no van"), workflow=kid)
+        run = flux.execute(order, {}, id="o-1")
+        child = next(step.child for step in run.history if step.child) or ""
+        workflow, _, id_ = child.partition("/")
+        assert lines(run)[1:3] == [
+            f"+00:00:00        sub starts {child} with input None and waits for its end",
+            f"+00:00:00        sub fails for good: ChildFailed: child {workflow!r}, id {id_!r} is failed: no van",
+        ]
+
+    def test_of_many_that_wait_some_are_told(self) -> None:
+        order = create_workflow("order").map("each", list(range(50)), flow().wait("go", "go"), max_concurrency=None)
+        run = FluxTest(order).execute(order, {}, id="o-1")
+        assert run.waiting_for == ("go",)
+        assert lines(run)[-3:] == [
+            "Step 'each[7].go' waits for signal 'go' without a timeout.",
+            'To go on: run.signal("go", payload).',
+            "42 more steps wait.",
+        ]
 
 
 class TestWhatItWaitsFor:

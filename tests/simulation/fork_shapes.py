@@ -170,7 +170,7 @@ def _cancelled_meanwhile(world: World) -> WorkflowBuilder:
         return world.effect(ctx, "done")
 
     busy = flow("busy").commit("slow", slow, compensate=world.undo, on_unknown=verify(world.probe))
-    more = _undoable(world, "pay").commit("never", world.effect)
+    more = _undoable(world, "pay").commit("never", world.effect, on_unknown=verify(world.probe))
     return create_workflow("cancelled-meanwhile").parallel("fan", more, busy.commit("never", world.effect))
 
 

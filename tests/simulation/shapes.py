@@ -669,7 +669,7 @@ def _loop_large(world: World) -> WorkflowBuilder:
 
 # --- all of them ------------------------------------------------------------------------------------------
 
-SHAPES = (
+PLAIN_SHAPES = (
     Shape("plain steps", _plain, (execute(),), "completed"),
     Shape("data writes", _data, (execute(),), "completed"),
     Shape("outputs", _outputs, (execute(),), "completed"),
@@ -753,6 +753,6 @@ SHAPES = (
           (execute(15), *[later(2)] * 7), "completed", deadline=15),
     Shape("a loop with snapshots", _loop_large, (execute(), *[later(HOUR)] * 4), "completed"),
     Shape("execute twice", _commit, (execute(), execute()), "completed"),
-    *FORK_SHAPES,
-    *CHILD_SHAPES,
 )  # fmt: skip
+"""Those in which one thing comes after the other, in one instance."""
+SHAPES = (*PLAIN_SHAPES, *FORK_SHAPES, *CHILD_SHAPES)

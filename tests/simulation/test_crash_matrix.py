@@ -14,8 +14,10 @@ import pytest
 from flux_core import MemoryStorage
 from flux_core.testing import CRASH_AFTER, CRASH_BEFORE, LOST_RESPONSE, UNAVAILABLE
 from flux_local import SQLiteStorage
+from tests.simulation.child_shapes import CHILD_SHAPES
 from tests.simulation.driving import disturbed, undisturbed
-from tests.simulation.shapes import SHAPES
+from tests.simulation.fork_shapes import FORK_SHAPES
+from tests.simulation.shapes import PLAIN_SHAPES, SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,12 +78,40 @@ def test_without_a_fault_data_and_outputs_are_exactly_what_the_steps_wrote() -> 
     assert ends["a retry that keeps commits"].effects == {"charge": 1, "maybe": 1}
     assert ends["a refund, then a retry"].effects == {"charge": 2, "charge~undo": 1}
     assert ends["a commit forced to run again"].effects == {"charge": 2}
+    assert ends["a parallel whose branches wait for one signal and a timer"].data == {
+        "fan-left-after": 1, "fan-right-after": 2, "fan-nap-after": "slept",
+    }  # fmt: skip
+    assert ends["branches that write the same, merged"].data == {
+        "total": sum(len(f"fan.{name}.{step}") for name in ("a", "bb", "ccc") for step in (name, "again")),
+        "lines": ["a", "again", "bb", "again", "ccc", "again"],
+    }
+    assert ends["a saga across a map"].data["refunded"] == ["c", "b", "a"]
     assert ends["cancel with compensations"].effects == {"a": 1, "charge": 1, "charge~undo": 1, "a~undo": 1}
 
 
 @pytest.mark.parametrize("blow", ONE_BLOW)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", PLAIN_SHAPES, ids=str)
 def test_a_fault_at_any_call_changes_nothing(shape: Shape, store: WorkflowStorage, blow: str) -> None:
+    _strike(shape, store, blow)
+
+
+@pytest.mark.parametrize("blow", [blow for blow, faults in ONE_BLOW.items() if len(faults) == 1])
+@pytest.mark.parametrize("shape", [*FORK_SHAPES, *CHILD_SHAPES], ids=str)
+def test_a_fault_at_any_call_changes_nothing_of_branches_and_children(shape: Shape, blow: str) -> None:
+    _strike(shape, MemoryStorage(), blow)
+
+
+@pytest.mark.parametrize(
+    "name", ["a map with commits", "a failure while other branches are under way", "a map of children"]
+)
+def test_nor_does_it_in_a_file(name: str, tmp_path: Path) -> None:
+    (shape,) = (shape for shape in SHAPES if shape.name == name)
+    store = SQLiteStorage(tmp_path / "flux.db", synchronous="OFF")
+    _strike(shape, store, "the invocation dies after the call")
+    store.close()
+
+
+def _strike(shape: Shape, store: WorkflowStorage, blow: str) -> None:
     for call in undisturbed(shape).calls:
         if call.writes or blow in FOR_READS:
             faults = {call.number + offset: fault for offset, fault in ONE_BLOW[blow].items()}

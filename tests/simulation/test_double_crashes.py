@@ -15,13 +15,25 @@ import pytest
 from flux_core import MemoryStorage
 from flux_core.testing import FaultPlan
 from tests.simulation.driving import Drive, Stored, after, undisturbed
-from tests.simulation.shapes import SHAPES
+from tests.simulation.shapes import PLAIN_SHAPES, SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
 
     from tests.simulation.driving import Death
     from tests.simulation.script import Shape
+
+
+ABREAST = (
+    "a parallel with commits",
+    "a failure while other branches are under way",
+    "a branch settled by hand",
+    "cancel while two branches run",
+    "a map with commits",
+    "a child waited for",
+    "a child that fails",
+)
+"""Shapes of branches and children whose pairs run at every commit; `make soak` runs those of all."""
 
 
 class Pairs:
@@ -75,7 +87,7 @@ def test_what_was_left_alike_goes_on_alike_from_the_beginning_or_from_where_it_s
     assert len(futures) < len(undisturbed(shape).deaths)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", [*PLAIN_SHAPES, *(shape for shape in SHAPES if shape.name in ABREAST)], ids=str)
 def test_two_crashes_anywhere_change_nothing(shape: Shape) -> None:
     pairs = Pairs(shape, alike=True).run()
     assert 0 < pairs.runs <= pairs.places
