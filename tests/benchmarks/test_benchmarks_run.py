@@ -20,7 +20,6 @@ SERVICES = {
     "blob": "durable step in object storage",
 }
 """A store on a service that cannot be had is left out, with a word why."""
-pytestmark = pytest.mark.xdist_group("benchmarks")  # one run of them, for all that is asserted
 
 
 class Outcome(NamedTuple):
