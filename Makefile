@@ -21,7 +21,7 @@ CODE := $(wildcard flux_core adapters tests examples benchmarks)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check lint types imports fix bench soak clean
+.PHONY: help demo services test check lint types imports fix bench soak clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,7 +29,10 @@ help: ## list these targets
 demo: $(CLI_READY) ## set up and run the order-fulfilment demo
 	$(PY) -m examples.order_fulfilment.demo $(ARGS)
 
-test: $(DEV_READY) ## set up and run the tests (ARGS="-k name" narrows; WORKERS=0 runs them in one process)
+services: $(DEV_READY) ## find or install what the tests need beside Python packages
+	@$(PY) -m tests.services.install
+
+test: services ## set up and run the tests (ARGS="-k name" narrows; WORKERS=0 runs them in one process)
 	$(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 check: lint types imports test ## what CI runs: lint, types, import rules, tests
@@ -48,10 +51,10 @@ fix: $(DEV_READY) ## repair what ruff can repair, and format
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
-bench: $(DEV_READY) ## measure every speed claim
+bench: services ## measure every speed claim
 	$(PY) -m benchmarks.run $(ARGS)
 
-soak: $(DEV_READY) ## the long simulations
+soak: services ## the long simulations and the long forms of the store tests
 	$(PY) -m pytest -m soak -n $(WORKERS) --maxprocesses 8 -o faulthandler_timeout=0 $(ARGS)
 
 clean: ## remove .venv, caches and build output

@@ -9,15 +9,38 @@ import argparse
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from benchmarks import durable_steps, kit, machine, maps, report, resuming, start_up, steps_in_memory
+from benchmarks import (
+    durable_steps,
+    durable_steps_blob,
+    durable_steps_dynamodb,
+    durable_steps_firestore,
+    durable_steps_postgres,
+    kit,
+    machine,
+    maps,
+    report,
+    resuming,
+    start_up,
+    steps_in_memory,
+)
+from tests.services.missing import Missing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from benchmarks.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = ("memory", "map", "sqlite", "resume", "startup", "kit")
+SERVICES: Final[Mapping[str, Callable[[Path, int], list[Figure]]]] = {
+    "postgres": durable_steps_postgres.measure,
+    "dynamodb": durable_steps_dynamodb.measure,
+    "firestore": durable_steps_firestore.measure,
+    "blob": durable_steps_blob.measure,
+}
+"""Topics whose other side is a process of its own, which may be missing here."""
+TOPICS: Final = ("memory", "map", "sqlite", *SERVICES, "resume", "startup", "kit")
 
 
 def main() -> None:
@@ -56,6 +79,12 @@ def _measure(folder: Path, topics: list[str], *, quick: bool) -> tuple[list[Figu
         figures += maps.measure((5, 20), 2) if quick else maps.measure((100, 1_000, 10_000), 9)
     if "sqlite" in topics:
         figures += durable_steps.measure(folder, 2 if quick else 100)
+    for topic, measure in SERVICES.items():
+        if topic in topics:
+            try:
+                figures += measure(folder, 2 if quick else 100)
+            except Missing as why:
+                print(f"{topic}: left out. {why}")
     if "resume" in topics:
         figures += resuming.measure(folder / "resume", (5,) if quick else (10, 1_000, 10_000), 2 if quick else 15)
     if "startup" in topics:

@@ -21,6 +21,9 @@ from flux_core.errors import (
     LoopLimit,
     NonRetryable,
     NotFound,
+    PayloadMissing,
+    PayloadTooLarge,
+    PurgeUnfinished,
     Refused,
     SecretExposed,
     SecretsNotConfigured,
@@ -41,7 +44,18 @@ from flux_core.errors import (
 from flux_core.logger import FluxConsoleLogger, FluxSilentLogger
 from flux_core.machine import Continuation
 from flux_core.memory import MemoryStorage
-from flux_core.ports import Clock, Entropy, Header, InstanceRef, Logger, Mail, TraceSink, WorkflowStorage
+from flux_core.ports import (
+    Clock,
+    Codec,
+    Entropy,
+    Header,
+    InstanceRef,
+    Logger,
+    Mail,
+    PayloadStorage,
+    TraceSink,
+    WorkflowStorage,
+)
 from flux_core.redaction import DEFAULT_REDACTED
 from flux_core.registered import register_type
 from flux_core.result import BatchResult, FluxResult, InstancePage, InstanceSummary
@@ -64,6 +78,7 @@ __all__ = [
     "CallerError",
     "ChildFailed",
     "Clock",
+    "Codec",
     "Conflict",
     "Context",
     "Continuation",
@@ -96,6 +111,10 @@ __all__ = [
     "MemoryStorage",
     "NonRetryable",
     "NotFound",
+    "PayloadMissing",
+    "PayloadStorage",
+    "PayloadTooLarge",
+    "PurgeUnfinished",
     "Refused",
     "RetryPolicy",
     "Secret",

@@ -10,6 +10,7 @@ from flux_core.errors import CorruptRecord
 from flux_core.jsontext import parse
 from flux_core.jsontext import write as _json
 from flux_core.records import SCHEMA, START, TYPES, Record
+from flux_core.reference import RESERVED
 from flux_core.state import (
     ErrorInfo,
     Frame,
@@ -322,6 +323,12 @@ def _tree(raw: bytes, ref: InstanceRef, where: str) -> dict[str, Any]:
         version = tree["v"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise corrupt(ref, where, f"it is not JSON of the kit ({error})") from error
+    if raw.startswith(RESERVED):
+        message = (
+            f"{where} of {ref.tenant}/{ref.workflow}/{ref.id} is kept outside of the store, or the instance is being "
+            f"deleted; give FluxEngine the payloads= that the instance was written with. Nothing was changed."
+        )
+        raise CorruptRecord(message)
     if version != SCHEMA:
         message = (
             f"{where} of {ref.tenant}/{ref.workflow}/{ref.id} has schema version {version!r}, this kit reads {SCHEMA}; "

@@ -19,6 +19,7 @@ from flux_core.errors import (
     DefinitionError,
     ImportUnfinished,
     InputInvalid,
+    PurgeUnfinished,
     Refused,
     UnknownStep,
     UnknownWorkflow,
@@ -49,6 +50,7 @@ from flux_core.redaction import Redaction
 from flux_core.result import BatchItem, BatchResult, FluxResult, InstancePage, InstanceSummary
 from flux_core.retry import RetryPolicy, seconds
 from flux_core.secret import Secrets
+from flux_core.store_layers import layered
 from flux_core.system import SystemClock, SystemEntropy
 from flux_core.trace import Telemetry
 from flux_core.values import canonical
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
     from flux_core.generics import Input, NoInput
     from flux_core.instance import Instance
     from flux_core.machine import Continuation
-    from flux_core.ports import Clock, Due, Entropy, Logger, TraceSink, WorkflowStorage
+    from flux_core.ports import Clock, Codec, Due, Entropy, Logger, PayloadStorage, TraceSink, WorkflowStorage
     from flux_core.secret import Resolver
     from flux_core.state import WorkflowState
 
@@ -98,6 +100,9 @@ class FluxEngine:
         redact: Iterable[str] | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
+        payloads: PayloadStorage | None = None,
+        inline_bytes: int = 32 * 1024,
+        codec: Codec | None = None,
     ) -> None:
         """`storage` defaults to a `MemoryStorage`; durations are seconds or timedelta.
 
@@ -106,7 +111,8 @@ class FluxEngine:
         long a dead invocation blocks its instance. `delete` refuses instances that ended less than
         `longest_invocation` ago. `on` maps hook names to functions. `secrets` (a function from name to value, or a
         mapping) is asked by `ctx.secret`. `redact` names the keys that trace events and log fields do not show, by
-        default `DEFAULT_REDACTED`. `DefinitionError` says what is wrong.
+        default `DEFAULT_REDACTED`. Records, signals and snapshots of more than `inline_bytes` are kept in `payloads`,
+        if given. `codec` encodes all that is stored, payloads too. `DefinitionError` says what is wrong.
         """
         if storage is not None and (isinstance(storage, type) or not hasattr(storage, "append")):
             message = f'storage must be a store, such as SQLiteStorage("orders.db") or MemoryStorage(); got {storage!r}'
@@ -114,10 +120,15 @@ class FluxEngine:
         if logger is not None and not any(hasattr(logger, level) for level in ("debug", "info", "warn", "error")):
             message = f"logger must have debug, info, warn and error, as FluxConsoleLogger() has; got {logger!r}"
             raise DefinitionError(message)
-        self.storage: WorkflowStorage = MemoryStorage() if storage is None else storage
         self.tenant = check_key("tenant", tenant)
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
+        self._longest_invocation = seconds(longest_invocation, "longest_invocation")
+        self.storage = layered(
+            MemoryStorage() if storage is None else storage, payloads, codec, inline_bytes,
+            self._longest_invocation, self.clock, self.entropy,
+        )  # fmt: skip
+        """The store in its layers, as the verbs use it."""
         self.redaction = Redaction(redact)
         self.logger = GuardedLogger(logger or FluxSilentLogger(), self.redaction)
         sinks = () if trace is None else (trace,) if hasattr(trace, "emit") else tuple(trace)
@@ -133,7 +144,6 @@ class FluxEngine:
         if self._lease == 0:
             message = "lease must be more than 0 seconds: it is how long nobody else may run the instance"
             raise DefinitionError(message)
-        self._longest_invocation = seconds(longest_invocation, "longest_invocation")
         self._registry: dict[str, tuple[WorkflowDefinition, WorkflowDefinition]] = {}
         """By name: the definition as it was last given, and bound to the defaults."""
         self._requests = Control(self.storage, self.clock, self.entropy, self.telemetry)
@@ -544,7 +554,12 @@ class FluxEngine:
         """Remove an instance that has ended (a stuck one with `force`) and is older than the longest invocation."""
         definition = self._workflow(workflow)
         ref = self._ref(definition, id)
-        state = load(self.storage, ref).state
+        try:
+            state = load(self.storage, ref).state
+        except PurgeUnfinished as begun:
+            if self.storage.purge(ref, begun.seq):
+                return
+            raise
         check_verb("delete", state, force=force)
         young = self._longest_invocation - (self.clock.now() - state.updated_at) / 1000
         if young > 0:

@@ -33,10 +33,12 @@ class Episode:
         "_counter",
         "_extended",
         "_lock",
+        "_snapshot_records",
         "_told",
         "by",
         "clock",
         "log_bytes",
+        "log_records",
         "owns",
         "ref",
         "snapshot_bytes",
@@ -61,9 +63,12 @@ class Episode:
         self.by = by
         self.log_bytes = 0
         """Bytes of log that a reader has to read after the last snapshot."""
+        self.log_records = 0
+        """Records of log that a reader has to read after the last snapshot."""
         self.snapshot_bytes = 0
         self.owns = False
         """Whether the latest claim (or start) is this episode's."""
+        self._snapshot_records: int = getattr(storage, "snapshot_records", 0)
         self._told = told
         self._counter = 0
         self._extended = clock.monotonic()
@@ -92,10 +97,11 @@ class Episode:
 
     def save_snapshot(self) -> None:
         """Write a snapshot if more was logged since the last one than a reader should have to read (rule 12)."""
-        if self.log_bytes > max(_SNAPSHOT_FROM, self.snapshot_bytes):
+        many = 0 < self._snapshot_records < self.log_records
+        if many or self.log_bytes > max(_SNAPSHOT_FROM, self.snapshot_bytes):
             raw = encode_state(self.state)
             self.storage.put_snapshot(self.ref, self.state.seq, raw)
-            self.log_bytes, self.snapshot_bytes = 0, len(raw)
+            self.log_bytes, self.log_records, self.snapshot_bytes = 0, 0, len(raw)
 
     def _append(self, record: Record) -> bool:
         state, at = self.state, self.clock.monotonic()
@@ -108,6 +114,7 @@ class Episode:
         evolve(state, record)
         self._extended = at
         self.log_bytes += written
+        self.log_records += 1
         if record.header is not None:
             self.owns = state.owned
         if self._told is not None:
@@ -124,6 +131,7 @@ class Episode:
                 message = f"workflow {state.name!r}, id {state.id!r} was taken over by another invocation"
                 raise LeaseLost(message)
             fold_raw(state, raw, self.ref)
+            self.log_records += 1
             self.log_bytes += len(raw)  # whoever appended it has told of it
 
 

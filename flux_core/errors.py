@@ -42,6 +42,15 @@ class UnknownInstance(NotFound):
     """No instance of that id exists in the store."""
 
 
+class PurgeUnfinished(UnknownInstance):
+    """The instance is being deleted, or its deletion was interrupted: deleting it again completes it."""
+
+    def __init__(self, message: str, seq: int) -> None:
+        """`seq` is the number that `WorkflowStorage.purge` was called with."""
+        super().__init__(message)
+        self.seq = seq
+
+
 class UnknownStep(NotFound):
     """The workflow has no step of that name."""
 
@@ -52,6 +61,10 @@ class Conflict(CallerError):
 
 class Refused(CallerError):
     """The verb is not allowed in the instance's present status (table of verbs in SEMANTICS)."""
+
+
+class PayloadTooLarge(CallerError):
+    """The store's service keeps nothing of that size, and the engine was given no `payloads=` to keep it elsewhere."""
 
 
 class WorkflowFailed(FluxError):
@@ -141,3 +154,7 @@ class ImportUnfinished(InvocationError):
 
 class CorruptRecord(FluxError):
     """A stored record cannot be read: damaged, of a newer schema, or of a type that is not registered."""
+
+
+class PayloadMissing(CorruptRecord):
+    """What a record keeps outside of the store is not in the payload store that was asked (PROTOCOL, I14)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.codec import decode_record, encode_payload
-from flux_core.errors import Refused, UnknownInstance
+from flux_core.errors import PurgeUnfinished, Refused, UnknownInstance
 from flux_core.events import CancelRequested, RetryRequested
 from flux_core.keys import mail_id
 from flux_core.load import load
@@ -128,12 +128,18 @@ class Family:
         assert state.parent is not None  # noqa: S101 -- only children tell
         workflow, id_, _ = state.parent
         parent = InstanceRef(ref.tenant, workflow, id_)
-        if self._storage.tail(parent) is not None:
+        if self._tail(parent) is not None:
             self._put_end(parent, state, _end_id(state))
             errands.add(Errand(parent, if_enough=state.status == s.COMPLETED))
         header = self._storage.header(ref)
         if header is not None and header.due is not None:
             errands.add(Errand(ref, (header.seq, header.due)))
+
+    def _tail(self, parent: InstanceRef) -> tuple[int, bytes] | None:
+        try:
+            return self._storage.tail(parent)
+        except PurgeUnfinished:
+            return None  # whoever is being deleted need not hear of anything
 
     def _put_end(self, parent: InstanceRef, state: WorkflowState, id_: str) -> None:
         mail = Mail(end_signal(state.id), mail_id(id_), self._clock.now(), encode_payload(end_of(state)))
@@ -141,7 +147,7 @@ class Family:
 
     def is_enough(self, parent: InstanceRef) -> bool:
         """Whether a tick finds as many ends of children as the parent waits for, read after the mail (rules 5, 18)."""
-        tail = self._storage.tail(parent)
+        tail = self._tail(parent)
         if tail is None:
             return False
         last = decode_record(tail[1], parent, tail[0])

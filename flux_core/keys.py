@@ -14,6 +14,13 @@ def _hash(*fields: str) -> str:
     return digest.hexdigest()[:32]
 
 
+def sha256(data: bytes) -> str:
+    """The SHA-256 of bytes as 64 hexadecimal digits: the name of a payload (PROTOCOL rule 13)."""
+    from hashlib import sha256 as digest
+
+    return digest(data).hexdigest()
+
+
 def idempotency_key(tenant: str, workflow: str, id: str, path: str, k: int) -> str:
     """32 hexadecimal digits, the same over crashes and automatic retries of the step at `path`.
 

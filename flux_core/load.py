@@ -23,11 +23,12 @@ BEFORE_ALL: Final = -1
 class Loaded:
     """An instance as the store has it, and what reading it cost."""
 
-    __slots__ = ("log_bytes", "snapshot_bytes", "state")
+    __slots__ = ("log_bytes", "log_records", "snapshot_bytes", "state")
 
-    def __init__(self, state: WorkflowState, log_bytes: int = 0, snapshot_bytes: int = 0) -> None:
+    def __init__(self, state: WorkflowState, log_bytes: int = 0, snapshot_bytes: int = 0, log_records: int = 0) -> None:
         self.state = state
         self.log_bytes = log_bytes
+        self.log_records = log_records
         self.snapshot_bytes = snapshot_bytes
 
 
@@ -48,7 +49,7 @@ def load(storage: WorkflowStorage, ref: InstanceRef) -> Loaded:
             check_imported(kept, raws[0], ref)
     for raw in raws:
         fold_raw(state, raw, ref)
-    return Loaded(state, sum(map(len, raws)), snapshot_bytes)
+    return Loaded(state, sum(map(len, raws)), snapshot_bytes, len(raws))
 
 
 def caught_up(storage: WorkflowStorage, loaded: Loaded) -> Loaded:

@@ -234,6 +234,7 @@ class _Run:
         self.episode = Episode(ref, state, self._storage, self._clock, self._entropy.token(), told)
         if loaded is not None:
             self.episode.log_bytes, self.episode.snapshot_bytes = loaded.log_bytes, loaded.snapshot_bytes
+            self.episode.log_records = loaded.log_records
 
     def advance(self, event: Event, swept: int | None = None) -> WorkflowState:
         """Until the instance rests, ends, or belongs to somebody else; then the state as it is."""

@@ -75,6 +75,9 @@ class WorkflowStorage(Protocol):
     Reads see every write that was acknowledged before they began; only `due` and `list` may lag behind, where they
     read a secondary index that is consistent in the end (DynamoDB). Every method raises `StorageUnavailable` when
     the store did not answer; a write may then have happened or not.
+
+    A store that bills each record read may also have `snapshot_records`, an int: a snapshot is then also worth it where
+    more records than that would have to be read without one (PROTOCOL rule 12). Without it, or 0, only bytes count.
     """
 
     ephemeral: bool
@@ -140,13 +143,63 @@ class WorkflowStorage(Protocol):
         """
 
     def purge(self, ref: InstanceRef, seq: int) -> bool:
-        """Remove all of an instance whose newest record is `seq`, record 0 last; else False, nothing removed."""
+        """Remove all of an instance whose newest record is `seq`, record 0 last; else False, nothing removed.
+
+        A store that needs several commits for it raises `PurgeUnfinished` to who reads or appends meanwhile; after one
+        that was interrupted, another call with the same number completes it.
+        """
 
     def ensure(self) -> None:
         """Create what the store needs (tables, indexes) if it is absent."""
 
     def close(self) -> None:
         """Release connections; again is harmless. Using the store afterwards raises `StorageUnavailable`."""
+
+
+class PayloadStorage(Protocol):
+    """Where the bytes go that are too large for a store: by instance and by their own SHA-256 (PROTOCOL rule 13).
+
+    A payload never changes, so there is nothing to be conditional about but "put if absent". The engine wraps its
+    store in `ClaimCheckStorage`, which puts a payload before the record that names it, checks the hash of all it reads,
+    and purges them only once no record can name one. Every method raises `StorageUnavailable` when the service did not
+    answer; a write may then have happened or not.
+    """
+
+    ephemeral: bool
+    """True if a restart loses everything (memory)."""
+
+    def put(self, ref: InstanceRef, digest: str, data: bytes) -> None:
+        """Keep `data`, whose SHA-256 is `digest` (64 hexadecimal digits), unless the instance has it already.
+
+        It must be as durable as a record of the store when this returns, and a `get` that begins then must see it.
+        """
+
+    def get(self, ref: InstanceRef, digest: str) -> bytes:
+        """The payload, not checked against its hash; `PayloadMissing` naming where it was looked for if it is gone."""
+
+    def purge(self, ref: InstanceRef) -> None:
+        """Remove all payloads of the instance, those that no record names too; harmless if there are none."""
+
+    def ensure(self) -> None:
+        """Create what the payload store needs (a folder, a bucket) if it is absent."""
+
+    def close(self) -> None:
+        """Release connections; again is harmless. Using it afterwards raises `StorageUnavailable`."""
+
+
+class Codec(Protocol):
+    """A reversible change of everything that is stored, such as encryption at rest. Thread-safe.
+
+    `context` says where the bytes stand: `tenant/workflow/id/L/7` for record 7, `.../S/7` for a snapshot,
+    `.../M/name/mail-id` for mail, `.../P/sha256` for a payload. It is the same when they are read, so it can be
+    associated data: bytes that were moved to another place are then refused.
+    """
+
+    def encode(self, data: bytes, context: bytes) -> bytes:
+        """What to store instead of `data`. It need not give the same twice."""
+
+    def decode(self, data: bytes, context: bytes) -> bytes:
+        """What `encode` was given. Any exception means that the bytes cannot be read."""
 
 
 class Clock(Protocol):

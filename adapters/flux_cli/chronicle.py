@@ -15,6 +15,7 @@ from flux_cli.moments import iso, stamp, until
 from flux_cli.output import emit, note, written
 from flux_cli.pump import Advanced, Exited, Looked, PassedOver, StoreBack, StoreSilent
 from flux_cli.styles import painted, printable
+from flux_core.layer import StorageLayer
 from flux_core.machine import timer
 from flux_core.state import ROLLING_BACK, SUSPENDED
 
@@ -81,8 +82,11 @@ class Start:
 
 def store_name(engine: FluxEngine) -> str:
     """The kind of store, and its path if it has one, as short as it can be said here."""
-    kind = type(engine.storage).__name__
-    path = getattr(engine.storage, "path", None)
+    storage = engine.storage
+    while isinstance(storage, StorageLayer):
+        storage = storage.inner
+    kind = type(storage).__name__
+    path = getattr(storage, "path", None)
     if not isinstance(path, str | Path):
         return kind
     here = Path.cwd()

@@ -6,7 +6,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from flux_cli.exits import INTERRUPTED, REFUSED, SOME_FAILED, UNUSABLE, USAGE, CommandFailed
-from flux_core import CallerError, Conflict, CorruptRecord, FluxError, InvocationError, Refused, UnknownInstance
+from flux_core import (
+    CallerError,
+    Conflict,
+    CorruptRecord,
+    FluxError,
+    InvocationError,
+    PurgeUnfinished,
+    Refused,
+    UnknownInstance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +43,8 @@ def failure(error: FluxError) -> CommandFailed:
             verb, space, rest = message.partition(" ")
             message = f"{VERBS.get(verb, verb)}{space}{rest}".replace("pass force=True if", "add --force if")
             return CommandFailed(message.replace("dedupe_id", "--dedupe-id"), REFUSED)
+        case PurgeUnfinished():
+            return CommandFailed(message, REFUSED)
         case UnknownInstance():
             return CommandFailed(f"{message}; flux list shows those there are", USAGE)
         case CallerError():

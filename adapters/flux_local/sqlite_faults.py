@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from flux_core.errors import CorruptRecord, FluxError, StorageUnavailable
+from flux_local.sql_storage import too_large
 
 _ADVICE = {
     sqlite3.SQLITE_BUSY: (
@@ -44,6 +45,8 @@ def primary_code(error: sqlite3.Error) -> int | None:
 def translate(error: sqlite3.Error, path: str) -> FluxError:
     """The kit's error for `error` on the database at `path`, to be raised from it."""
     code = primary_code(error)
+    if code == sqlite3.SQLITE_TOOBIG:
+        return too_large(path, error)
     if code in _DAMAGED:
         return CorruptRecord(f"The workflow store {path} {_DAMAGED[code]} (SQLite: {error})")
     advice = _ADVICE.get(code, "the call failed.") if code is not None else "the call failed."

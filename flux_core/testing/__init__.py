@@ -13,11 +13,13 @@ from flux_core.testing.faults import (
     FaultPlan,
     FaultyStorage,
     InvocationDied,
+    RecordingPayloads,
     RecordingStorage,
 )
 from flux_core.testing.flux_test import FluxTest
 from flux_core.testing.invariants import check_invariants
 from flux_core.testing.journal import Effect, Journal
+from flux_core.testing.payload_contract import PayloadContract
 from flux_core.testing.run import Run
 from flux_core.testing.store_contract import StoreContract
 from flux_core.testing.story import story
@@ -37,6 +39,8 @@ __all__ = [
     "FluxTest",
     "InvocationDied",
     "Journal",
+    "PayloadContract",
+    "RecordingPayloads",
     "RecordingStorage",
     "Run",
     "SeededEntropy",

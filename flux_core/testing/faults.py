@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Mapping, Sequence
 
-    from flux_core.ports import Due, Header, InstanceRef, Mail, Page, WorkflowStorage
+    from flux_core.ports import Due, Header, InstanceRef, Mail, Page, PayloadStorage, WorkflowStorage
 
 T = TypeVar("T")
 
@@ -33,7 +33,9 @@ UNAVAILABLE: Final = "unavailable"
 """The call has no effect and `StorageUnavailable` is raised."""
 
 FAULTS: Final = (CRASH_BEFORE, CRASH_AFTER, LOST_RESPONSE, UNAVAILABLE)
-WRITES: Final = frozenset({"append", "put_mail", "put_snapshot", "nudge", "settle", "purge"})
+WRITES: Final = frozenset(
+    {"append", "put_mail", "put_snapshot", "nudge", "settle", "purge", "put_payload", "purge_payloads"}
+)  # fmt: skip
 """The methods that change something; for the others a crash after is a crash before, a lost response an error."""
 
 
@@ -94,6 +96,7 @@ class RecordingStorage:
         """`inner` is the store that does the work."""
         self.inner = inner
         self.ephemeral = inner.ephemeral
+        self.snapshot_records: int = getattr(inner, "snapshot_records", 0)
         self.calls: list[Call] = []
 
     def take(self) -> list[str]:
@@ -105,7 +108,7 @@ class RecordingStorage:
     def _do(self, call: Call, work: Callable[[], T]) -> T:  # noqa: ARG002 -- FaultyStorage asks which call it is
         return work()
 
-    def _call(
+    def call(
         self,
         method: str,
         work: Callable[[], T],
@@ -114,6 +117,7 @@ class RecordingStorage:
         header: Header | None = None,
         size: int = 0,
     ) -> T:
+        """Count a call, and do the work."""
         call = Call(len(self.calls) + 1, method, ref, seq, header, size)
         self.calls.append(call)
         return self._do(call, work)
@@ -122,51 +126,51 @@ class RecordingStorage:
 
     def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
         """See `WorkflowStorage.append`."""
-        return self._call(
+        return self.call(
             "append", lambda: self.inner.append(ref, seq, record, header), ref, seq, header, len(record)
         )  # fmt: skip
 
     def read(self, ref: InstanceRef, start: int = 0) -> list[bytes]:
         """See `WorkflowStorage.read`."""
-        return self._call("read", lambda: self.inner.read(ref, start), ref, start)
+        return self.call("read", lambda: self.inner.read(ref, start), ref, start)
 
     def tail(self, ref: InstanceRef) -> tuple[int, bytes] | None:
         """See `WorkflowStorage.tail`."""
-        return self._call("tail", lambda: self.inner.tail(ref), ref)
+        return self.call("tail", lambda: self.inner.tail(ref), ref)
 
     def header(self, ref: InstanceRef) -> Header | None:
         """See `WorkflowStorage.header`."""
-        return self._call("header", lambda: self.inner.header(ref), ref)
+        return self.call("header", lambda: self.inner.header(ref), ref)
 
     def put_mail(self, ref: InstanceRef, mail: Mail) -> Mail | None:
         """See `WorkflowStorage.put_mail`."""
-        return self._call("put_mail", lambda: self.inner.put_mail(ref, mail), ref, size=len(mail.body))
+        return self.call("put_mail", lambda: self.inner.put_mail(ref, mail), ref, size=len(mail.body))
 
     def mail(self, ref: InstanceRef) -> list[Mail]:
         """See `WorkflowStorage.mail`."""
-        return self._call("mail", lambda: self.inner.mail(ref), ref)
+        return self.call("mail", lambda: self.inner.mail(ref), ref)
 
     def put_snapshot(self, ref: InstanceRef, seq: int, state: bytes) -> None:
         """See `WorkflowStorage.put_snapshot`."""
-        return self._call(
+        return self.call(
             "put_snapshot", lambda: self.inner.put_snapshot(ref, seq, state), ref, seq, size=len(state)
         )  # fmt: skip
 
     def snapshot(self, ref: InstanceRef) -> tuple[int, bytes] | None:
         """See `WorkflowStorage.snapshot`."""
-        return self._call("snapshot", lambda: self.inner.snapshot(ref), ref)
+        return self.call("snapshot", lambda: self.inner.snapshot(ref), ref)
 
     def nudge(self, ref: InstanceRef, epoch: int, due: int) -> bool:
         """See `WorkflowStorage.nudge`."""
-        return self._call("nudge", lambda: self.inner.nudge(ref, epoch, due), ref)
+        return self.call("nudge", lambda: self.inner.nudge(ref, epoch, due), ref)
 
     def settle(self, ref: InstanceRef, seq: int, due: int, then: int | None) -> bool:
         """See `WorkflowStorage.settle`."""
-        return self._call("settle", lambda: self.inner.settle(ref, seq, due, then), ref, seq)
+        return self.call("settle", lambda: self.inner.settle(ref, seq, due, then), ref, seq)
 
     def due(self, until: int, limit: int) -> list[Due]:
         """See `WorkflowStorage.due`."""
-        return self._call("due", lambda: self.inner.due(until, limit))
+        return self.call("due", lambda: self.inner.due(until, limit))
 
     def list(
         self,
@@ -177,11 +181,11 @@ class RecordingStorage:
         cursor: str | None = None,
     ) -> Page:
         """See `WorkflowStorage.list`."""
-        return self._call("list", lambda: self.inner.list(tenant, workflow, statuses, limit, cursor))
+        return self.call("list", lambda: self.inner.list(tenant, workflow, statuses, limit, cursor))
 
     def purge(self, ref: InstanceRef, seq: int) -> bool:
         """See `WorkflowStorage.purge`."""
-        return self._call("purge", lambda: self.inner.purge(ref, seq), ref, seq)
+        return self.call("purge", lambda: self.inner.purge(ref, seq), ref, seq)
 
     def ensure(self) -> None:
         """See `WorkflowStorage.ensure`; not counted."""
@@ -189,6 +193,40 @@ class RecordingStorage:
 
     def close(self) -> None:
         """See `WorkflowStorage.close`; not counted."""
+        self.inner.close()
+
+
+class RecordingPayloads:
+    """The payloads of a `ClaimCheckStorage` around a `RecordingStorage`: their calls are counted, and fail, with it.
+
+    storage = FaultyStorage(store, plan)
+    engine(ClaimCheckStorage(storage, RecordingPayloads(payloads, storage)))   # dies at calls of either
+    """
+
+    def __init__(self, inner: PayloadStorage, storage: RecordingStorage) -> None:
+        """`inner` does the work; `storage` counts."""
+        self.inner = inner
+        self.ephemeral = inner.ephemeral
+        self._storage = storage
+
+    def put(self, ref: InstanceRef, digest: str, data: bytes) -> None:
+        """See `PayloadStorage.put`."""
+        self._storage.call("put_payload", lambda: self.inner.put(ref, digest, data), ref, size=len(data))
+
+    def get(self, ref: InstanceRef, digest: str) -> bytes:
+        """See `PayloadStorage.get`."""
+        return self._storage.call("get_payload", lambda: self.inner.get(ref, digest), ref)
+
+    def purge(self, ref: InstanceRef) -> None:
+        """See `PayloadStorage.purge`."""
+        self._storage.call("purge_payloads", lambda: self.inner.purge(ref), ref)
+
+    def ensure(self) -> None:
+        """See `PayloadStorage.ensure`; not counted."""
+        self.inner.ensure()
+
+    def close(self) -> None:
+        """See `PayloadStorage.close`; not counted."""
         self.inner.close()
 
 

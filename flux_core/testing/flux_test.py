@@ -8,12 +8,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from flux_core.claim_check import INLINE
 from flux_core.codec import decode_payload
 from flux_core.errors import DefinitionError
 from flux_core.load import load, load_log
 from flux_core.machine.waiting import mail_key
 from flux_core.memory import MemoryStorage
 from flux_core.ports import InstanceRef
+from flux_core.store_layers import layered
 from flux_core.system import SystemEntropy
 from flux_core.testing.clock import START_MS, SeededEntropy, VirtualClock
 from flux_core.testing.narrative import narrate
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _MOST_WAKE_UPS = 1000
+_LONGEST_PURGE = 900.0
 
 
 class FluxTest:
@@ -62,7 +65,7 @@ class FluxTest:
         seed: int = 0,
         **options: Any,
     ) -> None:
-        """`options` are those of `FluxEngine` (`default_retries`, `inline_backoff`, `on`, ...).
+        """`options` are those of `FluxEngine` (`default_retries`, `inline_backoff`, `on`, `payloads`, `codec`, ...).
 
         `storage` may be shared with other tests: unless `tenant` names one, the test then has a fresh one of its own,
         so that ids do not meet. `start` is when the clock begins (with a time zone); equal `seed`s draw equal ids
@@ -74,10 +77,19 @@ class FluxTest:
                 raise DefinitionError(message)
         self.clock = VirtualClock(START_MS if start is None else _milliseconds(start))
         """The virtual clock. `advance` moves it and does what is due on the way; moving it by hand does not."""
-        self.storage = OwnInstances(MemoryStorage() if storage is None else storage)
+        self._entropy = SeededEntropy(seed)
+        layers = layered(
+            MemoryStorage() if storage is None else storage,
+            options.pop("payloads", None),
+            options.pop("codec", None),
+            options.pop("inline_bytes", INLINE),
+            _LONGEST_PURGE,
+            self.clock,
+            self._entropy,
+        )
+        self.storage = OwnInstances(layers)
         self.tenant = tenant or ("default" if storage is None else f"test-{SystemEntropy().token()}")
         self._seed = seed
-        self._entropy = SeededEntropy(seed)
         self._remarks = Remarks(self.clock, options.pop("logger", None))
         self._options = options
         self._stage = Stage(self.clock)

@@ -1,7 +1,7 @@
 """The invariants of PROTOCOL, checked on one instance as the store has it.
 
 It must not repair or change anything, and it does not trust the engine: everything is computed from the log, the
-mailbox, the header and the journal of effects. I14 (payload references) has no record in this version of the log.
+mailbox, the header, the payloads that they name, and the journal of effects.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from flux_core import records as r
 from flux_core import state as s
+from flux_core.claim_check import ClaimCheckStorage
 from flux_core.codec import decode_record, encode_state
-from flux_core.keys import idempotency_key, mail_id
+from flux_core.errors import PayloadMissing
+from flux_core.keys import idempotency_key, mail_id, sha256
 from flux_core.load import load
 from flux_core.machine import current, evolve, takeover_at, timer
 from flux_core.machine.children import needed
@@ -49,6 +51,7 @@ def check_invariants(
     saga, quarantine); `before`, the log as it was once, that it has only grown; `at_rest`, that nothing is left
     owned or unanswered when no invocation runs and none has crashed since (L1, L2, L4).
     """
+    _check_payloads(storage, ref)
     raws = storage.read(ref)
     try:
         _must(bool(raws), "I8", "there is no start record, so nobody can have been told that the instance exists")
@@ -279,6 +282,23 @@ def _succeeds(record: Record) -> bool:
             return body["h"] == s.COMPLETED and "undo" not in body and "reset" not in body
         case _:
             return False
+
+
+def _check_payloads(storage: WorkflowStorage, ref: InstanceRef) -> None:
+    """I14, if a claim check is among the layers of the store. No story: it could not be read."""
+    layer: object = storage
+    while layer is not None and not isinstance(layer, ClaimCheckStorage):
+        layer = getattr(layer, "inner", None)
+    if layer is None:
+        return
+    for where, (digest, length) in layer.references(ref):
+        try:
+            data = layer.payloads.get(ref, digest)
+        except PayloadMissing as error:
+            message = f"I14: {where} of {'/'.join(ref)} names a payload that is gone: {error}"
+            raise AssertionError(message) from error
+        fine = len(data) == length and sha256(data) == digest
+        _must(fine, "I14", f"{where} of {'/'.join(ref)} names payload {digest}, and what is there is something else")
 
 
 def _check_tail(storage: WorkflowStorage, ref: InstanceRef, length: int) -> None:

@@ -102,6 +102,8 @@ class StoreCase:
     """Slots they fight for."""
     long_log = 2_000
     """Records of the longest log."""
+    churn = 100
+    """Records that one thread appends while another reads; in the same measure, what else happens at the same time."""
     crowd = 120
     """Instances where a case needs many."""
     index_lag = 0.0

@@ -7,9 +7,9 @@
             return MyStore()
 
 Run it with pytest. A durable store also overrides `reopen(store)`: close, open anew, return the new one. A store behind
-a network may lower `writers`, `slots`, `long_log` and `crowd`, and name the `index_lag` of its secondary indexes in
-seconds. The promises are those of `flux_core.ports.WorkflowStorage`. Each case fails with a sentence that says what the
-store did wrong. This module must not know any store.
+a network may lower `writers`, `slots`, `long_log`, `churn` and `crowd`, and name the `index_lag` of its secondary
+indexes in seconds. The promises are those of `flux_core.ports.WorkflowStorage`. Each case fails with a sentence that
+says what the store did wrong. This module must not know any store.
 """
 
 from __future__ import annotations

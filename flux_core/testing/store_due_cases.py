@@ -147,7 +147,7 @@ class DueCases(StoreCase):
         self.due_is([(ref(), NOW + 1 + won.index(True))], "the due index, as the one that won left it")
 
     def test_a_nudge_is_never_lost_to_a_settle_at_the_same_time(self) -> None:
-        for turn in range(25):
+        for turn in range(self.churn // 4):
             at = ref(str(turn))
             self.start(at, header(due=NOW + 100))
             nudged, _ = together(
@@ -237,11 +237,11 @@ class DueCases(StoreCase):
 
         def work(number: int) -> None:
             if number == 0:
-                for _ in range(40):
+                for _ in range(self.churn * 4 // 10):
                     told = {at for at, _ in self.due_now()}
                     same(standing - told, set(), "standing entries that due missed while others moved")
                 return
-            for count in range(15):
+            for count in range(self.churn * 15 // 100):
                 at = ref(f"busy-{number}-{count}")
                 self.start(at, header(due=NOW + count))
                 self.store.append(at, 1, b"claim", header(1, due=NOW + 20 - count))
@@ -253,9 +253,9 @@ class DueCases(StoreCase):
 
     def test_what_writers_added_at_the_same_time_is_all_due(self) -> None:
         def add(number: int) -> None:
-            for count in range(20):
+            for count in range(self.churn // 5):
                 self.start(ref(f"{number}-{count}"), header(due=NOW + count))
 
         together(6, add)
-        wanted = {ref(f"{number}-{count}") for number in range(6) for count in range(20)}
+        wanted = {ref(f"{number}-{count}") for number in range(6) for count in range(self.churn // 5)}
         self._settled(lambda: {at for at, _ in self.due_now()}, wanted, "the instances that six writers added")

@@ -69,10 +69,11 @@ class LifeCases(StoreCase):
         self.due_is([], "the due index of the new life")
 
     def test_a_long_instance_is_purged_wholly(self) -> None:
-        self.fill(ref(), 300)
-        for number in range(100):
+        records, mails = self.churn * 3, self.churn
+        self.fill(ref(), records)
+        for number in range(mails):
             self.store.put_mail(ref(), letter(id=str(number)))
-        same(self.store.purge(ref(), 299), True, "purge of 300 records and 100 mails")
+        same(self.store.purge(ref(), records - 1), True, f"purge of {records} records and {mails} mails")
         same((self.store.read(ref()), self.store.mail(ref())), ([], []), "what is left of it")
 
     # --- ensure, close, open again -------------------------------------------------------------------------------

@@ -131,6 +131,7 @@ class ListCases(StoreCase):
     def test_a_listing_misses_nothing_while_instances_come_and_change(self) -> None:
         self._crowd()
         standing = {f"i{number}" for number in range(self.crowd)}
+        arrivals = self.churn * 3 // 10
 
         def work(number: int) -> None:
             if number == 0:
@@ -139,7 +140,7 @@ class ListCases(StoreCase):
                     same(len(told), len(set(told)), "the number of entries told, against the different ones")
                     same(standing - set(told), set(), "instances that existed throughout and were missed")
                 return
-            for count in range(30):
+            for count in range(arrivals):
                 self.start(ref(f"new-{number}-{count}"), header(created_at=NOW + count * 3))
                 at = ref(f"i{(number * 31 + count * 7) % self.crowd}")
                 head, tail = self.store.header(at), self.store.tail(at)
@@ -148,7 +149,7 @@ class ListCases(StoreCase):
                     self.store.append(at, tail[0] + 1, b"suspend", changed)
 
         together(3, work)
-        self.listed_is(len, self.crowd + 60, "the number of instances in the end")
+        self.listed_is(len, self.crowd + 2 * arrivals, "the number of instances in the end")
 
     # --- cursors -------------------------------------------------------------------------------------------------
 

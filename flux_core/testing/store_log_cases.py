@@ -103,7 +103,7 @@ class LogCases(StoreCase):
 
     def test_a_reader_sees_a_contiguous_log_while_it_grows(self) -> None:
         def work(number: int) -> None:
-            for seq in range(100):
+            for seq in range(self.churn):
                 if number == 0:
                     self.store.append(ref(), seq, b"%d" % seq)
                 else:

@@ -13,6 +13,13 @@ from typing import Any, NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SERVICES = {
+    "postgres": "durable step on PostgreSQL",
+    "dynamodb": "durable step on DynamoDB",
+    "firestore": "durable step on Firestore",
+    "blob": "durable step in object storage",
+}
+"""A store on a service that cannot be had is left out, with a word why."""
 
 
 class Outcome(NamedTuple):
@@ -42,7 +49,12 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def test_a_run_measures_every_topic(outcome: Outcome) -> None:
     topics = {figure["topic"] for figure in outcome.result["figures"]}
     steps = {"step in memory, by the clock", "step in memory, processor time"}
-    assert topics == {*steps, "durable step on SQLite", "map", "resume", "start-up", "test kit"}
+    stores = {topic for name, topic in SERVICES.items() if f"{name}: left out." not in outcome.printed}
+    assert topics == {*steps, *stores, "durable step on SQLite", "map", "resume", "start-up", "test kit"}
+
+
+def test_with_services_required_none_is_left_out(outcome: Outcome) -> None:
+    assert os.environ.get("FLUX_REQUIRE_SERVICES") != "1" or "left out" not in outcome.printed
 
 
 def test_a_figure_with_a_target_has_a_verdict_by_its_median(outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flux_cli.chronicle import store_name
 from flux_cli.pump import Advanced, Exited, Looked, PassedOver, Pump, StoreBack, StoreSilent
 from flux_core import (
     FluxEngine,
@@ -23,12 +24,15 @@ from flux_core import (
     create_workflow,
     sleep,
 )
+from flux_core.payloads import MemoryPayloads
 from flux_core.testing import VirtualClock
+from flux_local import SQLiteStorage
 from tests.cli.conftest import module_of
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from flux_cli.pump import Told
     from tests.cli.conftest import Flux
@@ -367,6 +371,11 @@ class TestTheCommand:
             assert re.fullmatch(stamp + pattern, line), line
         assert f"flux dev: {naps.app} serves nap from SQLiteStorage store.db, tenant default" in err
         assert "flux dev: stopped by SIGINT; 3 instances went on" in err
+
+    def test_names_the_store_and_not_the_layers_around_it(self, tmp_path: Path) -> None:
+        storage = SQLiteStorage(tmp_path / "flux.db")
+        engine = FluxEngine(storage, payloads=MemoryPayloads())
+        assert store_name(engine) == f"SQLiteStorage {tmp_path / 'flux.db'}"
 
     def test_says_at_its_start_what_is_due(self, naps: Flux) -> None:
         begin(naps, "n-1", sleeps=0.2)

@@ -163,6 +163,42 @@ class TestIsRefused:
         assert left(shop) == EVERYTHING
 
 
+INTERRUPTED = """
+from flux_core import FluxEngine, MemoryStorage, StorageUnavailable, create_workflow
+from flux_core.payloads import MemoryPayloads
+from flux_core.testing import VirtualClock
+
+class Down(MemoryPayloads):
+    def purge(self, ref):
+        raise StorageUnavailable("the payload service is down")
+
+w = create_workflow("w").step("s", lambda ctx: 1)
+clock = VirtualClock()
+storage, payloads = MemoryStorage(), Down()
+engine = FluxEngine(storage, payloads=payloads, workflows=[w], clock=clock)
+another = FluxEngine(storage, payloads=MemoryPayloads(), workflows=[w], clock=clock)
+"""
+
+
+def test_a_deletion_that_was_interrupted_is_told_and_completed_later(flux: Flux) -> None:
+    flux.write_app(INTERRUPTED)
+    app: Any = module_of(flux)
+    app.engine.execute("w", None, "1")
+    app.clock.advance(DAY)
+    down = purge(flux, "--older-than", "1h", "--yes")
+    assert down.exit_code == 3
+    assert "the payload service is down" in down.stderr
+    early = purge(flux, "--older-than", "1h", "--yes", app="another")
+    assert "left: w/1: workflow 'w', id '1' is being deleted; if that was interrupted, delete it again" in early.stdout
+    shown = flux("show", "w", "1", "--app", f"{flux.module}:another")
+    assert shown.exit_code == 4
+    assert "is being deleted" in shown.stderr
+    assert "flux list" not in shown.stderr
+    app.clock.advance(900)
+    late = purge(flux, "--older-than", "1h", "--yes", app="another")
+    assert late.stdout == "1 instance deleted\n"
+
+
 ON_DISK = """
 from flux_core import FluxEngine, create_workflow
 from flux_local import SQLiteStorage

@@ -12,10 +12,12 @@ from flux_core import (
     InstanceRef,
     MemoryStorage,
     NonRetryable,
+    StorageUnavailable,
     create_workflow,
     flow,
 )
 from flux_core.load import load
+from flux_core.payloads import MemoryPayloads
 from flux_core.testing import check_invariants
 from flux_core.transfer import export_instance, import_instance, read_exported
 from tests.core.conftest import TENANT, Killed
@@ -49,6 +51,14 @@ def check(lab: Lab, *ids: str) -> None:
     for listed in lab.storage.list(TENANT, limit=2000).items:
         check_invariants(lab.storage, listed.ref, at_rest=True)
     assert lab.storage.due(2**62, 10) == [] or ids
+
+
+class Stays(MemoryPayloads):
+    """A payload store that cannot remove anything."""
+
+    def purge(self, ref: InstanceRef) -> None:
+        message = "it may only be read"
+        raise StorageUnavailable(message)
 
 
 class TestAChild:
@@ -347,6 +357,20 @@ class TestCrashes:
         lab.clock.advance(3600)
         lab.engine().delete(w, "o-1")
         assert lab.engine(workflows=[w]).signal("shipping", child.id, "go").status == "completed"
+        assert lab.storage.mail(lab.ref("o-1")) == []
+        assert lab.storage.due(2**62, 10) == []
+
+    def test_of_a_parent_that_is_being_deleted_are_told_to_nobody(self, lab: Lab) -> None:
+        w = create_workflow("order").child(
+            "ship", create_workflow("shipping").wait("van", "go"), 1, on_cancel="abandon"
+        )
+        engine = FluxEngine(lab.storage, payloads=Stays(), tenant=TENANT, clock=lab.clock, workflows=[w])
+        child = child_of(lab, engine.execute(w, None, "o-1"))
+        engine.cancel(w, "o-1")
+        lab.clock.advance(3600)
+        with pytest.raises(StorageUnavailable):
+            engine.delete(w, "o-1")
+        assert engine.signal("shipping", child.id, "go").status == "completed"
         assert lab.storage.mail(lab.ref("o-1")) == []
         assert lab.storage.due(2**62, 10) == []
 

@@ -22,8 +22,10 @@ from flux_core import (
     sleep,
     wait,
 )
+from flux_core.claim_check import ClaimCheckStorage
 from flux_core.codec import decode_record, decode_state, encode_state
 from flux_core.machine import evolve, fold
+from flux_core.payloads import MemoryPayloads
 from flux_core.testing import (
     CRASH_AFTER,
     FaultPlan,
@@ -75,11 +77,17 @@ def written(size: int) -> Callable[[Context], str]:
     return lambda ctx: "x" * size
 
 
+class BillsReads(MemoryStorage):
+    """A store for which many small records are as dear as a few large ones."""
+
+    snapshot_records = 20
+
+
 class Bench:
     """A store whose calls are recorded, and engines over it."""
 
-    def __init__(self) -> None:
-        self.inner = MemoryStorage()
+    def __init__(self, inner: MemoryStorage | None = None) -> None:
+        self.inner = inner or MemoryStorage()
         self.store = RecordingStorage(self.inner)
         self.clock = VirtualClock()
 
@@ -179,6 +187,45 @@ class TestWhenASnapshotIsWritten:
         for number in range(8):
             engine.signal(workflow, "1", "go", None, f"m{number}")
         assert len(bench.snapshots()) == 4
+
+    def test_where_reads_are_billed_also_after_many_small_records(self) -> None:
+        """Twenty records after the last one are read; the twenty-first is worth a snapshot (PROTOCOL rule 12)."""
+        for steps, snapshots in ((17, []), (18, [20])):
+            bench = Bench(BillsReads())
+            workflow = create_workflow("w")
+            for number in range(steps):
+                workflow.step(f"s{number}", written(1))
+            workflow.step("ask", lambda ctx: wait("go"))
+            bench.engine(workflow).execute(workflow, {}, "1")
+            assert len(bench.log(REF)) == steps + 3
+            assert bench.snapshots() == snapshots
+
+    def test_where_reads_are_billed_records_that_were_read_count_too(self) -> None:
+        bench = Bench(BillsReads())
+        workflow = create_workflow("w")
+        for number in range(12):
+            workflow.step(f"ask{number}", lambda ctx: wait("go"))
+        engine = bench.engine(workflow)
+        engine.execute(workflow, {}, "1")
+        for number in range(12):
+            engine.signal(workflow, "1", "go", None, f"m{number}")
+        first, *more = bench.snapshots()
+        assert first is not None
+        assert 20 <= first <= 24
+        assert all(later is not None and 20 < later - first <= 25 for later in more)
+
+    def test_what_a_store_says_of_its_reads_goes_through_the_layers_around_it(self) -> None:
+        layers = (ClaimCheckStorage(BillsReads(), MemoryPayloads()), RecordingStorage(BillsReads()))
+        assert [layer.snapshot_records for layer in layers] == [20, 20]
+        assert ClaimCheckStorage(MemoryStorage(), MemoryPayloads()).snapshot_records == 0
+
+    def test_where_reads_are_billed_a_run_of_one_episode_still_writes_none(self) -> None:
+        bench = Bench(BillsReads())
+        workflow = create_workflow("w")
+        for number in range(50):
+            workflow.step(f"s{number}", written(1))
+        bench.engine(workflow).execute(workflow, {}, "1")
+        assert bench.snapshots() == []
 
     def test_the_next_reader_starts_behind_it(self) -> None:
         bench = Bench()

@@ -40,13 +40,26 @@ def bash_blocks(page: Path) -> Document:
     return Sybil(parsers=[CodeBlockParser(language="bash", evaluator=lambda _: None)], path=str(ROOT)).parse(page)
 
 
+EMULATORS = {
+    "PostgresStorage": ("postgres_url", "DATABASE_URL"),
+    "flux_gcp": ("firestore_emulator", "FIRESTORE_EMULATOR_HOST"),
+}
+"""By what a page imports: the fixture that starts what it needs, and the variable that tells where it is."""
+
+
 @pytest.fixture
-def run_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], dict[str, object]]:
+def run_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[[Path], dict[str, object]]:
     """Run the Python blocks of a document in an empty folder; what they defined comes back."""
     monkeypatch.chdir(tmp_path)
 
     def run(page: Path) -> dict[str, object]:
         document = python_blocks(page)
+        code = "".join(str(example.parsed) for example in document)
+        for package, (fixture, variable) in EMULATORS.items():
+            if package in code:
+                monkeypatch.setenv(variable, request.getfixturevalue(fixture))
         document.namespace["__name__"] = page.stem.replace("-", "_")
         try:
             for example in document:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flux_core.cursor import ListKey, encode_cursor
-from flux_core.errors import CallerError, CorruptRecord, DefinitionError, StorageUnavailable
+from flux_core.errors import CallerError, CorruptRecord, DefinitionError, PayloadTooLarge, StorageUnavailable
 from flux_core.ports import Header, InstanceRef, Mail
 from flux_local import SQLiteStorage
 from flux_local.sqlite_schema import VERSION
@@ -285,6 +285,29 @@ def test_the_write_ahead_log_does_not_grow_without_end(path: Path) -> None:
             store.tail(ORDER)
     assert path.stat().st_size > 5_000_000
     assert path.with_name("flux.db-wal").stat().st_size < 8_000_000
+
+
+def test_a_value_above_the_limit_says_where_to_keep_it(path: Path) -> None:
+    store = SQLiteStorage(path)
+    store.append(ORDER, 0, b"start")
+    store._sessions.current().connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1000)
+    for call in (
+        lambda: store.append(ORDER, 1, b"x" * 2000),
+        lambda: store.append(ORDER, 1, b"x" * 2000, head(1)),
+        lambda: store.put_mail(ORDER, Mail("m", "1", 1, b"x" * 2000)),
+        lambda: store.put_snapshot(ORDER, 0, b"x" * 2000),
+    ):
+        with pytest.raises(PayloadTooLarge, match=r"flux\.db does not take a value of that size .* Pass payloads= to"):
+            call()
+    assert store.append(ORDER, 1, b"x") is None
+
+
+def test_a_value_that_the_driver_itself_refuses_says_so_too(path: Path) -> None:
+    store = SQLiteStorage(path)
+    with pytest.raises(PayloadTooLarge, match="Pass payloads= to FluxEngine"):
+        store.append(ORDER, 0, bytes(2**31))
+    with pytest.raises(PayloadTooLarge, match="Pass payloads= to FluxEngine"):
+        store.append(ORDER, 0, bytes(2**31), head(0))
 
 
 def test_a_page_needs_room_for_one_entry(path: Path) -> None:

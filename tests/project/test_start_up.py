@@ -6,14 +6,17 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 HEAVY = {
     *("asyncio", "concurrent", "dataclasses", "datetime", "decimal", "hashlib", "inspect", "logging"),
     *("sqlite3", "threading", "uuid"),
-    *("azure", "boto3", "google", "msgspec", "pydantic", "rich", "typer"),
+    *("msgspec", "pydantic", "rich", "typer"),
 }
+SDKS = {"azure", "boto3", "botocore", "google", "grpc", "obstore", "psycopg"}
 
 
 def run(root: Path, program: str, *flags: str) -> set[str]:
@@ -30,7 +33,14 @@ def test_importing_the_core_and_all_it_exports_loads_no_heavy_module(root: Path)
     everything = "import flux_core\nfor name in getattr(flux_core, '__all__', ()): getattr(flux_core, name)"
     loaded = run(root, everything, "-S")
     assert "flux_core" in loaded
-    assert loaded & HEAVY == set()
+    assert loaded & (HEAVY | SDKS) == set()
+
+
+@pytest.mark.parametrize("package", ["flux_local", "flux_aws", "flux_gcp", "flux_blob"])
+def test_importing_a_store_loads_no_client_of_its_service(root: Path, package: str) -> None:
+    loaded = run(root, f"sys.path.insert(0, {str(root / 'adapters')!r})\nimport {package}\n{package}.__all__")
+    assert package in loaded
+    assert loaded & SDKS == set()
 
 
 def test_every_module_of_the_core_imports_with_the_standard_library_alone(root: Path) -> None:

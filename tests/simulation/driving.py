@@ -232,7 +232,7 @@ class Drive:
     def _members(self) -> list[Member]:
         return members(self.store, self.ref)
 
-    def _connection(self, before: Standing | None) -> FaultyStorage:
+    def _connection(self, before: Standing | None) -> WorkflowStorage:
         if before is None or self._deaths is None:
             return FaultyStorage(self.store, self.plan)
         return _Mortal(self, before, self._deaths)
@@ -341,7 +341,7 @@ _ids = count(1)
 def disturbed(shape: Shape, store: WorkflowStorage, faults: dict[int, str]) -> Drive:
     """Run `shape` with `faults` and hold it against the crash-free run; an error says which call and fault it was."""
     drive = Drive(shape, store, FaultPlan(faults), str(next(_ids)))
-    _held_against(shape, drive, "")
+    held_against(shape, drive)
     return drive
 
 
@@ -352,11 +352,12 @@ def after(shape: Shape, death: Death, deaths: list[Death] | None = None, before:
     """
     plan = FaultPlan({death.number: death.fault})
     drive = Drive(shape, death.before.put_back(), plan, "1", begin=death.before, deaths=deaths)
-    _held_against(shape, drive, f"{before}{death}; calls counted from there: ")
+    held_against(shape, drive, f"{before}{death}; calls counted from there: ")
     return drive
 
 
-def _held_against(shape: Shape, drive: Drive, told: str) -> None:
+def held_against(shape: Shape, drive: Drive, told: str = "") -> None:
+    """Run it, and compare its end with that of the crash-free run; `told` begins what an error says."""
     wanted = undisturbed(shape)
     plan = drive.plan
     try:

@@ -17,7 +17,15 @@ from flux_cli.operation import note_memory
 from flux_cli.options import App
 from flux_cli.output import drop_output, emit, results, written
 from flux_cli.styles import printable
-from flux_core import CallerError, CorruptRecord, FluxEngine, ImportUnfinished, InstanceRef, MemoryStorage
+from flux_core import (
+    CallerError,
+    CorruptRecord,
+    FluxEngine,
+    ImportUnfinished,
+    InstanceRef,
+    MemoryStorage,
+    PurgeUnfinished,
+)
 from flux_core.state import FAILED, ROLLED_BACK, STATUSES, TERMINAL
 from flux_core.transfer import import_instance, read_exported
 
@@ -177,7 +185,7 @@ def _verdict(judge: FluxEngine, ref: InstanceRef, status: str) -> Verdict:
         return Verdict(ref, ref.id, status, (gone,))
     try:
         found = judge.check(ref.workflow, ref.id)
-    except (CorruptRecord, ImportUnfinished) as error:
+    except (CorruptRecord, ImportUnfinished, PurgeUnfinished) as error:
         return Verdict(ref, ref.id, status, (str(error),))
     return Verdict(ref, ref.id, status, tuple(found.problems), tuple(found.notes))
 

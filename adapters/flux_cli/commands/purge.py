@@ -21,7 +21,7 @@ from flux_cli.options import App
 from flux_cli.output import drop_output, emit, note, notes, results, written
 from flux_cli.progress import Bar, PlainLines
 from flux_cli.styles import painted, printable
-from flux_core import CorruptRecord, ImportUnfinished, Refused, UnknownInstance, UnknownWorkflow
+from flux_core import CorruptRecord, ImportUnfinished, PurgeUnfinished, Refused, UnknownInstance, UnknownWorkflow
 from flux_core.state import CANCELLED, COMPLETED, FAILED, ROLLED_BACK, STATUSES, STUCK
 
 if TYPE_CHECKING:
@@ -267,6 +267,8 @@ def _deleted(engine: FluxEngine, item: InstanceSummary, *, force: bool) -> _Gone
     """Delete one; None if somebody else has done it."""
     try:
         engine.delete(item.workflow, item.id, force=force)
+    except PurgeUnfinished as error:
+        return _Gone(item, YOUNG, str(error))
     except UnknownInstance:
         return None
     except Refused as error:  # opened again, or its last invocation may still be running

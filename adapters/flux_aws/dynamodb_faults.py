@@ -1,0 +1,163 @@
+"""The one place where an error of AWS becomes an error of the kit. It must not call AWS, nor import boto3.
+
+What passes by itself or after an operator's help is `StorageUnavailable` (the platform runs the invocation again).
+Codes: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flux_aws.settings import REGION, TABLE
+from flux_core.errors import FluxError, PayloadTooLarge, StorageUnavailable
+
+if TYPE_CHECKING:
+    from typing import Any
+
+CONDITION: Final = "ConditionalCheckFailedException"
+CANCELED: Final = "TransactionCanceledException"
+MISSING: Final = "ResourceNotFoundException"
+
+_THROTTLED: Final = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "ProvisionedThroughputExceeded",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "ThrottlingError",
+        "Throttling",
+        "TooManyRequestsException",
+        "SlowDown",
+    }
+)
+_CONFLICT: Final = frozenset(
+    {
+        "TransactionConflictException",
+        "TransactionConflict",
+        "TransactionInProgressException",
+        "ReplicatedWriteConflictException",
+    }
+)
+_SERVER: Final = frozenset({"InternalServerError", "InternalFailure", "ServiceUnavailable", "RequestTimeout"})
+_NO_ANSWER: Final = frozenset(
+    {
+        "ConnectionClosedError",
+        "ConnectionError",
+        "ConnectTimeoutError",
+        "EndpointConnectionError",
+        "HTTPClientError",
+        "IncompleteReadError",
+        "ReadTimeoutError",
+        "ResponseStreamingError",
+        "SSLError",
+    }
+)
+_CREDENTIALS: Final = frozenset(
+    {
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "CredentialRetrievalError",
+        "TokenRetrievalError",
+        "SSOTokenLoadError",
+        "UnauthorizedSSOTokenError",
+        "ProfileNotFound",
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "IncompleteSignature",
+        "MissingAuthenticationTokenException",
+        "ExpiredTokenException",
+        "ExpiredToken",
+    }
+)
+_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied"})
+_TOO_LARGE: Final = ("Item size", "item size", "size has exceeded", "4 MB")
+_HTTP_SERVER_ERROR: Final = 500
+
+
+def code_of(error: Exception) -> str:
+    """AWS's code of an error, or the name of the SDK's own exception."""
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", "")) or type(error).__name__
+
+
+def reasons_of(error: Exception) -> list[dict[str, Any]]:
+    """Why a transaction was cancelled, an entry for each of its parts."""
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return list(response.get("CancellationReasons") or ())
+
+
+def condition_failed(error: Exception) -> bool:
+    """Whether it says that a condition did not hold: an answer, not a fault."""
+    code = code_of(error)
+    return code == CONDITION or (
+        code == CANCELED and any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons_of(error))
+    )
+
+
+def passes(error: Exception) -> bool:
+    """Whether the same request may succeed in a moment."""
+    codes = _codes(error)
+    if codes & (_THROTTLED | _CONFLICT | _SERVER | _NO_ANSWER):
+        return True
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= _HTTP_SERVER_ERROR
+
+
+def translate(error: Exception, table: str, region: str) -> FluxError:
+    """The kit's error for `error` on `table`, to be raised from it."""
+    codes, where, told = _codes(error), f"The workflow store (DynamoDB table {table!r}, {region})", f"(AWS: {error})"
+    if codes & _THROTTLED:
+        return StorageUnavailable(
+            f"{where} is throttled, and still was at the end of the time that a call may take. Nothing is lost, the "
+            f"invocation runs again. If it lasts, raise the table's capacity or switch it to on-demand. {told}"
+        )
+    if codes & _CONFLICT:
+        return StorageUnavailable(f"{where} was busy with other transactions on the same instance. {told}")
+    if codes & _CREDENTIALS:
+        return StorageUnavailable(
+            f"{where} cannot be asked: AWS has no valid credentials from here. A function takes them from its role; "
+            f"on your machine run `aws configure` or `aws sso login`, or set AWS_PROFILE. {told}"
+        )
+    if "NoRegionError" in codes:
+        return StorageUnavailable(
+            f"The workflow store (DynamoDB table {table!r}) cannot be found: no region is set. Set {REGION}, or pass "
+            f"region= to DynamoDBStorage. {told}"
+        )
+    if MISSING in codes:
+        return StorageUnavailable(
+            f"{where} does not exist. Check {TABLE} and {REGION} against what was deployed; for development create it "
+            f'with DynamoDBStorage("{table}").ensure(). {told}'
+        )
+    if codes & _DENIED:
+        return StorageUnavailable(
+            f"{where} refused the call: the role lacks a permission that AWS names below. Which role needs which: "
+            f"docs/stores-dynamodb.md. {told}"
+        )
+    if codes & {"ValidationException", "ValidationError"} and any(part in str(error) for part in _TOO_LARGE):
+        return too_large(table, "a request", str(error))
+    if "specified index" in str(error):
+        return StorageUnavailable(
+            f"{where} lacks an index. Deploy the table as docs/stores-dynamodb.md shows it, or let "
+            f"DynamoDBStorage.ensure() make a new one. {told}"
+        )
+    return StorageUnavailable(f"{where} did not answer. The call may be repeated. {told}")
+
+
+def too_large(table: str, what: str, told: str) -> PayloadTooLarge:
+    """The error for what no item can hold."""
+    return PayloadTooLarge(
+        f"{what} is too large for the DynamoDB table {table!r} ({told}; an item holds 400 KB at most). Give FluxEngine "
+        f"payloads=..., which keeps what is large outside of the table, or keep less in data and outputs."
+    )
+
+
+def _codes(error: Exception) -> frozenset[str]:
+    """The code, those of the reasons of a cancelled transaction, and the names of the SDK's classes."""
+    return frozenset(
+        {
+            code_of(error),
+            *(str(reason.get("Code")) for reason in reasons_of(error)),
+            *(kind.__name__ for kind in type(error).__mro__),
+        }
+    )

@@ -1,0 +1,144 @@
+"""A process may die between any two requests of one call, and any answer may be lost: nothing is, and nothing lies.
+
+The rest of the crash matrix takes a call of the store as one step; here every request to the object store is one.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flux_blob import BlobStorage
+from flux_core.testing import CRASH_AFTER, CRASH_BEFORE, LOST_RESPONSE, FaultPlan
+from tests.blob.places import spots
+from tests.blob.watched import DIES_AFTER, DIES_BEFORE, LOST, REFUSED, Watched, twin, watch
+from tests.simulation.driving import Drive, disturbed, undisturbed
+from tests.simulation.shapes import SHAPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.simulation.script import Shape
+
+END_OF_TIME = 9_000_000_000_000
+BY_NAME = {shape.name: shape for shape in SHAPES}
+REQUEST_BY_REQUEST = [
+    "plain steps",
+    "a durable retry",
+    "a commit",
+    "a signal",
+    "a wait with a default",
+    "cancel with compensations",
+    "snapshots",
+]
+LONGER = ["a pause while suspended", "hand-overs at the deadline"]
+"""The same, by `make soak`."""
+CALL_BY_CALL = {
+    "folder": ["a signal", "cancel with compensations", "a pause of a durable retry"],
+    "s3": ["a commit"],
+    "az": ["a signal"],
+    "gs": ["a commit"],
+}
+LONGER_CALL_BY_CALL = {
+    "s3": ["cancel with compensations"],
+    "az": ["cancel with compensations"],
+    "gs": ["a signal", "a pause of a durable retry"],
+}
+"""The same, by `make soak`."""
+_ids = count(1)
+
+
+class Bench:
+    """A shape that runs on objects in memory, its index looked at after every single write."""
+
+    def __init__(self, shape: Shape, faults: dict[int, str]) -> None:
+        self.shape = shape
+        self.store = BlobStorage("memory://")
+        self.objects: Watched = watch(self.store)
+        self.objects.faults = faults
+        self.objects.after_write = self.indexes_hold
+        self.objects.on_death = self.store._known._ends.clear  # the next process knows nothing
+        self.drive = Drive(shape, self.store, FaultPlan(), str(next(_ids)))
+
+    def run(self) -> None:
+        end = self.drive.run()
+        assert end == undisturbed(self.shape).end
+        self.objects.after_write = None
+        self.index_is_clean()
+
+    def indexes_hold(self) -> None:
+        """PROTOCOL rule 7: what the header says is due has its entry, and whoever has a header is in the list."""
+        other = twin(self.store)
+        position = other._log.position(other._connection.call(), self.drive.ref)
+        if position is None:
+            return
+        header = position.standing.header._replace(due=position.entry.due)
+        due = [entry.due for entry in other.due(END_OF_TIME, 10)]
+        assert due == ([] if header.due is None else [header.due])
+        assert [entry.header for entry in other.list("default", statuses=[header.status]).items] == [header]
+
+    def index_is_clean(self) -> None:
+        """Whoever looks removes what the dead have left: no entry is there that is not the header's own."""
+        other = twin(self.store)
+        other.due(END_OF_TIME, 10)
+        assert len(other.list("default").items) == 1
+        header = other.header(self.drive.ref)
+        assert header is not None
+        keys = [entry.key for page in self.objects.inner.keys("", "") for entry in page]
+        assert len([key for key in keys if key.startswith("_list/")]) == 1
+        assert len([key for key in keys if key.startswith("_due/")]) == (header.due is not None)
+
+
+@pytest.mark.parametrize(
+    "name", [*REQUEST_BY_REQUEST, *(pytest.param(name, marks=pytest.mark.soak) for name in LONGER)]
+)
+def test_a_process_may_die_at_any_request(name: str) -> None:
+    undisturbed_run = Bench(BY_NAME[name], {})
+    undisturbed_run.run()
+    for number in range(1, undisturbed_run.objects.writes + 1):
+        for fault in (DIES_BEFORE, DIES_AFTER):
+            Bench(BY_NAME[name], {number: fault}).run()
+
+
+@pytest.mark.parametrize("name", ["a signal", "cancel with compensations"])
+@pytest.mark.parametrize("fault", [LOST, REFUSED])
+def test_an_answer_that_is_lost_or_a_busy_service_changes_nothing(
+    name: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flux_blob.patience._FIRST_PAUSE", 0.0001)
+    undisturbed_run = Bench(BY_NAME[name], {})
+    undisturbed_run.run()
+    for number in range(1, undisturbed_run.objects.writes + 1):
+        bench = Bench(BY_NAME[name], {number: fault})
+        bench.run()
+        assert not bench.drive.failures, "the store tries again by itself"
+
+
+@pytest.fixture(scope="module")
+def places(request: pytest.FixtureRequest) -> Iterator[Any]:
+    kind = request.param
+    store = spots(kind, request)().store()
+    store.ensure()
+    yield kind, store
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("places", "name"),
+    [(kind, name) for kind, names in CALL_BY_CALL.items() for name in names]
+    + [
+        pytest.param(kind, name, marks=pytest.mark.soak)
+        for kind, names in LONGER_CALL_BY_CALL.items()
+        for name in names
+    ],
+    indirect=["places"],
+)
+def test_a_fault_at_any_call_changes_nothing(name: str, places: tuple[str, BlobStorage]) -> None:
+    kind, store = places
+    shape = BY_NAME[name]
+    faults = [CRASH_BEFORE, CRASH_AFTER, LOST_RESPONSE] if kind == "folder" else [CRASH_AFTER]
+    for call in undisturbed(shape).calls:
+        for fault in faults if call.writes else ():
+            disturbed(shape, store, {call.number: fault})
