@@ -168,6 +168,7 @@ class Store:
     """A `WorkflowStorage` as one task sees it: it stops before every call."""
 
     ephemeral = True
+    snapshot_records = 0
 
     def __init__(
         self, task: Task, perform: Callable[[Task, str, tuple[Any, ...]], Any], at_once: frozenset[str] | None
