@@ -50,10 +50,10 @@ def enter(state: WorkflowState, path: str) -> None:
     frame = state.frames.get(owner)
     if frame is None or frame.fork is None:
         return
-    if has_begun(owner, frame, lane):
+    number, begun = _number(owner, frame, lane), frame.fork.begun
+    if number < frame.number or number in begun:
         return
-    begun = frame.fork.begun
-    begun[_number(owner, frame, lane)] = None
+    begun[number] = None
     while frame.number in begun:
         del begun[frame.number]
         frame.number += 1
