@@ -196,24 +196,27 @@ class StepDefinition:
         copy = _copy(self)
         copy.path = copy.declared = prefix + self.declared
         copy.index = index
-        if self.bodies is not None:
-            copy.bodies = {
-                key: Body(tuple(node.under(prefix, index) for node in body.nodes)) for key, body in self.bodies.items()
-            }
+        copy.bodies = self._bodies_of(lambda node: node.under(prefix, index))
         return copy
 
     def filled(self, retries: int | None, timeout: float | None, retry: RetryPolicy | None) -> StepDefinition:
         """A copy whose options, where nothing was said, are these, and so in its bodies."""
+        copy = self._with_options(retries, timeout, retry)
+        copy.bodies = self._bodies_of(lambda node: node.filled(retries, timeout, retry))
+        return copy
+
+    def _with_options(self, retries: int | None, timeout: float | None, retry: RetryPolicy | None) -> StepDefinition:
         copy = _copy(self)
         copy.retries = retries if self.retries is None else self.retries
         copy.timeout = timeout if self.timeout is None else self.timeout
         copy.retry = self.retry or retry
-        if self.bodies is not None:
-            copy.bodies = {
-                key: Body(tuple(node.filled(retries, timeout, retry) for node in body.nodes))
-                for key, body in self.bodies.items()
-            }
         return copy
+
+    def _bodies_of(self, change: Callable[[StepDefinition], StepDefinition]) -> dict[str, Body] | None:
+        """The bodies with every node changed."""
+        if self.bodies is None:
+            return None
+        return {key: Body(tuple(map(change, body.nodes))) for key, body in self.bodies.items()}
 
     def entered(self, choice: str | int) -> Body | None:
         """The body that a decision enters: that of a case, or of a loop that goes on; None if there is none."""
@@ -232,15 +235,11 @@ class StepDefinition:
                 undo.on_unknown,
                 undo.retry or defaults.retry,
             )
-        copy = self.filled(defaults.retries, defaults.timeout, defaults.retry)
+        copy = self._with_options(defaults.retries, defaults.timeout, defaults.retry)
         copy.compensate = undo
         copy.index = index
         copy.inline_backoff = defaults.inline_backoff
-        if self.bodies is not None:
-            copy.bodies = {
-                key: Body(tuple(node.bound(defaults, index) for node in body.nodes))
-                for key, body in self.bodies.items()
-            }
+        copy.bodies = self._bodies_of(lambda node: node.bound(defaults, index))
         return copy
 
     def time_limit(self, *, undo: bool) -> float | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, Final
 
-    from flux_core.state import Frame, WorkflowState, Writes
+    from flux_core.state import Fork, Frame, WorkflowState, Writes
 
 MAP_LETTER: Final = "m"
 
@@ -51,7 +51,7 @@ def enter(state: WorkflowState, path: str) -> None:
     if frame is None or frame.fork is None:
         return
     number, begun = _number(owner, frame, lane), frame.fork.begun
-    if number < frame.number or number in begun:
+    if _is_begun(frame, number):
         return
     begun[number] = None
     while frame.number in begun:
@@ -64,8 +64,11 @@ def enter(state: WorkflowState, path: str) -> None:
 
 def has_begun(owner: str, frame: Frame, lane: str) -> bool:
     """Whether a lane of a fork has been opened; it may have ended since."""
+    return _is_begun(frame, _number(owner, frame, lane))
+
+
+def _is_begun(frame: Frame, number: int) -> bool:
     assert frame.fork is not None  # noqa: S101 -- asked only of forks
-    number = _number(owner, frame, lane)
     return number < frame.number or number in frame.fork.begun
 
 
@@ -163,22 +166,21 @@ def is_under(owner: str, path: str) -> bool:
     return _lane_under(owner, path) is not None
 
 
-def fork_lanes(state: WorkflowState, path: str) -> Iterator[tuple[str, Frame]]:
-    """The lanes of open forks that a step is in, with the frames of these, the innermost first."""
+def fork_lanes(state: WorkflowState, path: str) -> Iterator[tuple[str, Fork]]:
+    """The lanes of open forks that a step is in, with these forks, the innermost first."""
     lane = lane_of(path)
     while lane:
         owner = owner_of(lane)
         frame = state.frames.get(owner)
         if frame is not None and frame.fork is not None:
-            yield lane, frame
+            yield lane, frame.fork
         lane = lane_of(owner)
 
 
 def scope(state: WorkflowState, path: str) -> Writes | None:
     """Where a step writes: the lane of the innermost fork around it; None if it is in none, and writes to the data."""
-    for lane, frame in fork_lanes(state, path):
-        assert frame.fork is not None  # noqa: S101 -- a fork
-        return frame.fork.written(lane)
+    for lane, fork in fork_lanes(state, path):
+        return fork.written(lane)
     return None
 
 
@@ -201,9 +203,8 @@ def seen_data(state: WorkflowState, path: str) -> dict[str, object]:
     The values are those of the state itself, not copies.
     """
     data = dict(state.data)
-    for lane, frame in reversed(list(fork_lanes(state, path))):
-        assert frame.fork is not None  # noqa: S101 -- a fork
-        writes = frame.fork.writes.get(lane)
+    for lane, fork in reversed(list(fork_lanes(state, path))):
+        writes = fork.writes.get(lane)
         if writes is not None:
             writes.over(data)
     return data
@@ -211,30 +212,19 @@ def seen_data(state: WorkflowState, path: str) -> dict[str, object]:
 
 def is_apart(state: WorkflowState, path: str) -> bool:
     """Whether a step is in a lane of an open fork, and so sees and writes data of its own."""
-    lane = lane_of(path)
-    while lane:
-        owner = owner_of(lane)
-        frame = state.frames.get(owner)
-        if frame is not None and frame.fork is not None:
-            return True
-        lane = lane_of(owner)
-    return False
+    return next(fork_lanes(state, path), None) is not None
 
 
 def is_over(state: WorkflowState, path: str) -> bool:
     """Whether nothing more is attempted at `path`: the instance is being undone, or the lane has failed."""
-    if state.undoing:
-        return True
-    return "." in path and any(
-        frame.fork is not None and lane in frame.fork.failed for lane, frame in fork_lanes(state, path)
-    )
+    return state.undoing or any(lane in fork.failed for lane, fork in fork_lanes(state, path))
 
 
-def holding(state: WorkflowState, path: str) -> tuple[str, Frame] | None:
+def holding(state: WorkflowState, path: str) -> tuple[str, Fork] | None:
     """The lane, and its fork, in which a failure at `path` stays until the others have ended; None if it is in none."""
-    for lane, frame in fork_lanes(state, path):
-        if frame.fork is not None and frame.fork.wait_all:
-            return lane, frame
+    for lane, fork in fork_lanes(state, path):
+        if fork.wait_all:
+            return lane, fork
     return None
 
 

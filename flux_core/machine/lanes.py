@@ -246,11 +246,10 @@ def close(state: WorkflowState, path: str) -> None:
             step.waiting_for = ()
 
 
-def dropped(state: WorkflowState, lane_path: str, frame: Frame, error: ErrorInfo, at: int) -> None:
+def dropped(state: WorkflowState, lane_path: str, fork: Fork, error: ErrorInfo, at: int) -> None:
     """A lane of a fork that waits for all has failed: nothing in it goes on."""
-    assert frame.fork is not None  # noqa: S101 -- only forks hold a failure back
-    frame.fork.failed[lane_path] = error.to_tree()
-    frame.fork.left -= 1
+    fork.failed[lane_path] = error.to_tree()
+    fork.left -= 1
     for path in [path for path in state.retry_at if path.startswith(f"{lane_path}.")]:
         del state.retry_at[path]
     for path in [path for path in state.waits if path.startswith(f"{lane_path}.")]:

@@ -480,13 +480,12 @@ class _LaneTurn:
     def look(self, replay: WorkflowState, *, reset: bool) -> None:
         """A record has been folded."""
         lanes = list(fork_lanes(replay, self.path))[::-1]
-        for owner, (_, frame) in zip(self._owners, lanes, strict=False):
-            if frame.fork is not None:
-                self.forks[owner] = frame.fork.writes
+        for owner, (_, fork) in zip(self._owners, lanes, strict=False):
+            self.forks[owner] = fork.writes
         if reset and self.path not in replay.steps:
             self.written = None
         if self.written is None and lanes and is_next(replay, self.path) and not replay.undoing:
-            found = [frame.fork.writes.get(lane) if frame.fork is not None else None for lane, frame in lanes]
+            found = [fork.writes.get(lane) for lane, fork in lanes]
             self.written = [None if writes is None else Writes(*writes.to_tree()).to_tree() for writes in found]
 
 
