@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     """Writes rows bare, one commit each, and says how many seconds that took."""
 
 BLOCK = 20
-"""Steps a block: short enough that both sides of a pair see the same machine."""
+"""Steps a block, unless told otherwise: short enough that both sides of a pair see the same machine."""
 
 
 class _Pairs:
     """What the handlers of the measured workflow do at the end of each block."""
 
-    def __init__(self, read: Callable[[int], Rows], bare: Write, again: Write) -> None:
+    def __init__(self, read: Callable[[int], Rows], bare: Write, again: Write, block: int) -> None:
         self._read = read
+        self._block = block
         self._bare = bare
         self._again = again
         self._begun = 0.0
@@ -46,7 +47,7 @@ class _Pairs:
         now = perf_counter()
         rows = self._read(self._next)
         if self._next:
-            assert len(rows) == BLOCK, f"{len(rows)} records in a block of {BLOCK} steps"
+            assert len(rows) == self._block, f"{len(rows)} records in a block of {self._block} steps"
             pair = (self._bare, self.bare), (self._again, self.again)
             self._flip = not self._flip
             for write, times in pair if self._flip else pair[::-1]:
@@ -69,36 +70,42 @@ def measure(
     *,
     topic: str,
     prefix: str = "",
+    bare_write: str = "bare write",
+    written: str = "a record",
     target: float | None = None,
+    block: int = BLOCK,
 ) -> list[Figure]:
-    """`blocks` pairs. `read` gives the records that the engine has written from a number on, past the store."""
-    pairs = _Pairs(read, bare, again)
+    """`blocks` pairs. `read` gives what the engine has written from a number on, past the store.
+
+    `bare_write` says in the figures what a bare write is, `written` what it writes; `block` is in steps.
+    """
+    pairs = _Pairs(read, bare, again, block)
 
     def step(ctx: Context) -> object:
-        if ctx.current_step % BLOCK == 0:
+        if ctx.current_step % block == 0:
             pairs.end_block()
         ctx.data["attempts"] = ctx.current_step
         return {"ok": True, "charge": "ch_00017", "amount": 4250}
 
     builder = create_workflow("benchmark", version="1")
-    for number in range(BLOCK * (blocks + 1) + 1):
+    for number in range(block * (blocks + 1) + 1):
         builder.step(f"step-{number}", step)
     result = FluxEngine(storage, lease=3600).execute(builder, {"order": 1})
     assert result.status == "completed", result.error
 
-    def figure(name: str, unit: str, values: list[float], aim: float | None = None) -> Figure:
-        return Figure.of(topic, prefix + name, unit, Samples.of(values), aim)
+    def figure(name: str, measured_in: str, values: list[float], aim: float | None = None) -> Figure:
+        return Figure.of(topic, prefix + name, measured_in, Samples.of(values), aim)
 
     def over(these: list[float], those: list[float]) -> list[float]:
         return [one / other for one, other in zip(these, those, strict=True)]
 
     def each(values: list[float]) -> list[float]:
-        return [value / BLOCK * 1e6 for value in values]
+        return [value / block * 1e6 for value in values]
 
     return [
         figure("engine", "µs/step", each(pairs.engine)),
-        figure("bare write", "µs/step", each(pairs.bare)),
-        figure("engine over bare write, paired blocks", "ratio", over(pairs.engine, pairs.bare), target),
-        figure("bare write over itself (noise)", "ratio", over(pairs.again, pairs.bare)),
-        figure("bytes a record", "B", [float(size) for size in pairs.sizes]),
+        figure(bare_write, "µs/step", each(pairs.bare)),
+        figure(f"engine over {bare_write}, paired blocks", "ratio", over(pairs.engine, pairs.bare), target),
+        figure(f"{bare_write} over itself (noise)", "ratio", over(pairs.again, pairs.bare)),
+        figure(f"bytes {written}", "B", [float(size) for size in pairs.sizes]),
     ]
