@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from flux_core.actions import Decision
     from flux_core.records import Record
-    from flux_core.state import Frame, WorkflowState
+    from flux_core.state import Fork, Frame, WorkflowState
 
 
 def _child_before_its_record() -> list[Patch]:
@@ -65,10 +65,9 @@ def _no_conflicts() -> list[Patch]:
 
 
 def _failed_lanes_go_on() -> list[Patch]:
-    def undropped(state: WorkflowState, lane_path: str, frame: Frame, error: Any, at: int) -> None:
-        dropped(state, lane_path, frame, error, at)
-        assert frame.fork is not None
-        del frame.fork.failed[lane_path]
+    def undropped(state: WorkflowState, lane_path: str, fork: Fork, error: Any, at: int) -> None:
+        dropped(state, lane_path, fork, error, at)
+        del fork.failed[lane_path]
 
     return _instead_of(dropped, undropped)
 
