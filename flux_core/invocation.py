@@ -258,7 +258,10 @@ def _answer(result: FluxResult, invocation: Invocation) -> Reply:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested a thousand deep, or a number of thousands of digits
+        text = type(value).__name__
     return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 -- as much as reads well in a message
 
 
