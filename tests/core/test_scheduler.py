@@ -1,4 +1,4 @@
-"""A queue brings ticks: what the engine asks it for, and that nothing depends on it but how soon (PROTOCOL 7, 8, 11)."""
+"""A queue brings ticks: what the engine asks it for, and that nothing depends on it but how soon (rules 7, 8, 11)."""
 
 from __future__ import annotations
 
