@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 _CALLS = (RunStep, EvaluateCondition, Probe, Join)  # a union written in place would be made anew every time
 _LETTING_GO = (HandOver, Finish, Rest, Ignore, TellParent)
+_OF_NOBODY = (Advanced, MailRead)  # events that no attempt has brought
 _NO_VALUES: dict[str, object] = {}
 _RESERVE = 0.6
 """The part of a lease that has to be left when a step starts; else it is renewed first.
@@ -302,7 +303,7 @@ class _Run:
                     return
                 case Finish():
                     return
-            beside = self._flight is not None and not isinstance(event, Advanced | MailRead)
+            beside = self._flight is not None and not isinstance(event, _OF_NOBODY)
 
     def _hindrance(self, action: Call, event: Event, *, beside: bool) -> Event | None:
         """What to decide on instead of calling anything; None if the call can be made now."""

@@ -35,11 +35,10 @@ def root_of(path: str) -> str:
 
 def declared(path: str) -> str:
     """The path as the definition has it: `poll.fetch` for `poll[17].fetch`."""
-    while True:
-        before, bracket, rest = path.partition("[")
-        if not bracket:
-            return path
+    while "[" in path:
+        before, _, rest = path.partition("[")
         path = before + rest.partition("]")[2]
+    return path
 
 
 def iteration_of(path: str) -> int | None:

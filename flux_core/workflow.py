@@ -273,7 +273,7 @@ class StepDefinition:
 
 def _copy(step: StepDefinition) -> StepDefinition:
     copy = StepDefinition.__new__(StepDefinition)
-    copy.__dict__.update(step.__dict__)  # without slots, since every iteration makes a copy
+    copy.__dict__ = step.__dict__.copy()  # without slots, since every iteration makes a copy
     return copy
 
 

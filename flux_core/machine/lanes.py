@@ -149,13 +149,25 @@ def arrived(state: WorkflowState, step: StepExecution, at: int, output: object, 
     if not lane_path:
         move_on(state)
         return
-    lane = state.lanes[lane_path]
-    _keep_letter(lane, step)
+    lane = state.lanes.get(lane_path)
+    if lane is None:
+        lane = _begun(state, lane_path)
+    _keep_letter(lane, step, path[len(lane_path) + 1 :])
     advance(state, lane_path, lane, at)
 
 
-def _keep_letter(lane: Lane, step: StepExecution) -> None:
-    letter = lane.kinds[lane.names.index(step.name)]
+def _begun(state: WorkflowState, lane_path: str) -> Lane:
+    """The lane of a fork that begins with a step that has ended: it need not be opened if that was the only one."""
+    lane = forks.begin(state, lane_path)
+    if lane is None:
+        raise KeyError(lane_path)
+    if len(lane.names) > 1:
+        forks.hold_open(state, lane_path, lane)
+    return lane
+
+
+def _keep_letter(lane: Lane, step: StepExecution, name: str) -> None:
+    letter = lane.kinds[lane.names.index(name)]
     if letter in _TELLING:
         step.letter = letter
 
@@ -178,8 +190,9 @@ def _ended(state: WorkflowState, lane_path: str, lane: Lane, at: int) -> None:
     """All steps of a lane have ended: the next iteration begins, is to be decided, or the whole has ended."""
     owner = lane.owner
     frame = state.frames[owner]
-    del frame.open[lane_path]
-    del state.lanes[lane_path]
+    if lane_path in frame.open:
+        del frame.open[lane_path]
+        del state.lanes[lane_path]
     if frame.fork is not None:
         frame.fork.left -= 1
         if not frame.fork.left:
@@ -235,7 +248,7 @@ def close(state: WorkflowState, path: str) -> None:
             for name in lane.names:
                 step = state.steps.get(f"{lane_path}.{name}")
                 if step is not None:
-                    _keep_letter(lane, step)
+                    _keep_letter(lane, step, name)
     waiting: tuple[dict[str, Any], ...] = (state.waits, state.retry_at, state.children)
     for paths in waiting:
         for inner in [inner for inner in paths if is_inside(inner.removesuffix(UNDO), path)]:
