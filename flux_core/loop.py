@@ -341,8 +341,11 @@ class _Run:
 
     # --- attempts at the same time ------------------------------------------------------------------------
 
-    def _next(self) -> Event:
-        """What to decide on next: the outcome of an attempt that has ended meanwhile, or what can begin now."""
+    def _next(self, patience: float = 0.0) -> Event:
+        """What to decide on next: the outcome of an attempt that has ended meanwhile, or what can begin now.
+
+        For `patience` seconds nothing else begins, unless an attempt ends.
+        """
         flight = self._flight
         if flight is None or not flight.paths:
             if self._held is not None:
@@ -354,7 +357,7 @@ class _Run:
         if self._held is not None:
             return self._await(None)
         try:
-            landed = flight.landed()
+            landed = flight.landed(patience)
         except (KeyboardInterrupt, SystemExit):
             self._let_go(flight.raised)
             raise
@@ -412,7 +415,9 @@ class _Run:
         attempts.announce(action)
         one = attempts.apart(action.step.path)
         flight.begin(action.step.path, lambda: one.carry_out(action), one.disown)
-        return self._next()
+        # While a step may turn out to be quick, one attempt after the other costs least.
+        trial = len(flight.paths) == 1 and self._quick.get(action.step.declared, 1) > 0
+        return self._next(_QUICK_MS / 1000 if trial else 0.0)
 
     def _pause(self, action: BackOff) -> Event:
         """Let the pause before the next attempt pass while others go on."""

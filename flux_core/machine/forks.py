@@ -6,7 +6,7 @@ lanes are open at a time, and one of them opens by the first record of a step in
 
 from __future__ import annotations
 
-from flux_core.paths import lane_of, owner_of
+from flux_core.paths import lane_of, owner_of, place_of
 from flux_core.state import Lane
 from flux_core.workflow import BODY
 
@@ -52,11 +52,15 @@ def enter(state: WorkflowState, path: str) -> None:
 
 def begin(state: WorkflowState, lane_path: str) -> Lane | None:
     """A lane of a fork that begins with this record, not open yet; None if there is no such fork, or it has begun."""
-    owner = owner_of(lane_path)
+    owner, inside = place_of(lane_path)
     frame = state.frames.get(owner)
     if frame is None or frame.fork is None:
         return None
-    number, begun = _number(owner, frame, lane_path), frame.fork.begun
+    begun, bodies = frame.fork.begun, frame.fork.bodies
+    if frame.kind == MAP_LETTER:
+        number, (names, kinds) = int(inside), bodies[BODY]
+    else:
+        number, (names, kinds) = list(bodies).index(inside), bodies[inside]
     if number == frame.number:  # mostly: lanes begin one after the other
         frame.number += 1
         while frame.number in begun:
@@ -66,7 +70,6 @@ def begin(state: WorkflowState, lane_path: str) -> Lane | None:
         return None
     else:
         begun[number] = None
-    names, kinds = body_at(owner, frame, lane_path)
     return Lane(owner, names, kinds)
 
 
@@ -142,12 +145,12 @@ def _beginning(owner: str, frame: Frame, running: list[str]) -> Iterator[str]:
             lane = lane_at(owner, frame, number)
             if lane not in busy:
                 room -= 1
-                yield _first_of(owner, frame, number)
+                yield f"{lane}.{body_at(owner, frame, lane)[0][0]}"
         number += 1
 
 
-def beginning(owner: str, frame: Frame) -> tuple[str | None, bool]:
-    """The step with which the next lane of a fork begins, if one may, and whether another lane goes on beside it.
+def beginning(frame: Frame) -> tuple[int | None, bool]:
+    """The number of the lane of a fork that begins next, if one may, and whether another lane goes on beside it.
 
     For a fork in which nothing is under way, waits, or backs off: the short way to what `upcoming` would say.
     """
@@ -156,17 +159,7 @@ def beginning(owner: str, frame: Frame) -> tuple[str | None, bool]:
     room = (fork.limit or most) - (len(frame.open) - len(fork.failed))
     if room <= 0 or number >= most or fork.begun:
         return None, False
-    return _first_of(owner, frame, number), bool(frame.open) or (room > 1 and number + 1 < most)
-
-
-def _first_of(owner: str, frame: Frame, number: int) -> str:
-    """The step with which lane `number` of a fork begins."""
-    assert frame.fork is not None  # noqa: S101 -- asked only of forks
-    bodies = frame.fork.bodies
-    if frame.kind == MAP_LETTER:
-        return f"{owner}[{number}].{bodies[BODY][0][0]}"
-    branch = list(bodies)[number]
-    return f"{owner}.{branch}.{bodies[branch][0][0]}"
+    return number, bool(frame.open) or (room > 1 and number + 1 < most)
 
 
 def _lane_under(owner: str, path: str) -> str | None:
@@ -235,13 +228,13 @@ def seen_data(state: WorkflowState, path: str) -> dict[str, object]:
 
 def is_apart(state: WorkflowState, path: str) -> bool:
     """Whether a step is in a lane of an open fork, and so sees and writes data of its own."""
-    frames, lane = state.frames, lane_of(path)
+    frames, lane = state.frames, path.rpartition(".")[0]
     while lane:
         owner = owner_of(lane)
         frame = frames.get(owner)
         if frame is not None and frame.fork is not None:
             return True
-        lane = lane_of(owner)
+        lane = owner.rpartition(".")[0]
     return False
 
 

@@ -145,25 +145,23 @@ def arrived(state: WorkflowState, step: StepExecution, at: int, output: object, 
             close(state, path)
         else:
             del state.frames[path]
-    lane_path = lane_of(path)
+    lane_path, _, name = path.rpartition(".")
     if not lane_path:
         move_on(state)
         return
     lane = state.lanes.get(lane_path)
     if lane is None:
-        lane = _begun(state, lane_path)
-    _keep_letter(lane, step, path[len(lane_path) + 1 :])
-    advance(state, lane_path, lane, at)
-
-
-def _begun(state: WorkflowState, lane_path: str) -> Lane:
-    """The lane of a fork that begins with a step that has ended: it need not be opened if that was the only one."""
-    lane = forks.begin(state, lane_path)
-    if lane is None:
-        raise KeyError(lane_path)
+        # The lane of a fork begins with this step; if it is the only one, the lane ends with it, and was never open.
+        lane = forks.begin(state, lane_path)
+        if lane is None:
+            raise KeyError(lane_path)
+        if len(lane.names) > 1:
+            forks.hold_open(state, lane_path, lane)
+    _keep_letter(lane, step, name)
     if len(lane.names) > 1:
-        forks.hold_open(state, lane_path, lane)
-    return lane
+        advance(state, lane_path, lane, at)
+    else:
+        _ended(state, lane_path, lane, at)
 
 
 def _keep_letter(lane: Lane, step: StepExecution, name: str) -> None:
