@@ -258,7 +258,7 @@ def _step_text(step: StepExecution) -> str:
 
 
 def _steps(tree: dict[str, list[Any]]) -> dict[str, StepExecution]:
-    """As `_step_text` has told them, but for the outputs, which may be tagged."""
+    """The opposite of `_step_text`."""
     steps = {}
     for path, fields in tree.items():
         if len(fields) == _USUAL:

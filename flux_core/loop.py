@@ -71,9 +71,10 @@ _RESERVE = 0.6
 A step that nobody watches lasts less than half a lease, and one that is watched is renewed after half.
 """
 _QUICK_MS = 1.0
-_QUICK_FROM = 8
+_QUICK_FROM = 4
 """A step of which so many attempts in a row took no longer is called in place, even where others may run beside it: to
-hand it to a thread would take longer."""
+hand it to a thread would take longer. Until that is known, an attempt that is alone is given so long to end before
+another begins beside it."""
 
 
 class EngineLoop:
@@ -415,7 +416,6 @@ class _Run:
         attempts.announce(action)
         one = attempts.apart(action.step.path)
         flight.begin(action.step.path, lambda: one.carry_out(action), one.disown)
-        # While a step may turn out to be quick, one attempt after the other costs least.
         trial = len(flight.paths) == 1 and self._quick.get(action.step.declared, 1) > 0
         return self._next(_QUICK_MS / 1000 if trial else 0.0)
 

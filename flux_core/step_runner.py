@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class _Seen:
-    """The data as the lane of a fork sees it, and copied: made when a handler asks for it, by the records as of then."""
+    """The data as the lane of a fork sees it, copied; it is made of the records when a handler asks for it."""
 
     __slots__ = ("_path", "_state", "tracker")
 
