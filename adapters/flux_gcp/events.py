@@ -13,10 +13,11 @@ from flux_core.errors import CallerError
 from flux_core.http import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import flask
     from cloudevents.http import CloudEvent
+    from werkzeug.datastructures import Headers
 
     from flux_core.http import Response
 
@@ -58,12 +59,8 @@ def request(incoming: flask.Request) -> Request:
         body = incoming.get_data()
     except HTTPException as error:
         raise CallerError(f"the body of the request cannot be read: {error.description}") from error
-    return Request(incoming.method, incoming.path, incoming.args.to_dict(), lowered(incoming.headers.items()), body)
-
-
-def lowered(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Headers with their names in lower case."""
-    return {name.lower(): value for name, value in headers}
+    headers = {name.lower(): value for name, value in incoming.headers.items()}
+    return Request(incoming.method, incoming.path, incoming.args.to_dict(), headers, body)
 
 
 def answer(response: Response) -> Answer:
@@ -98,8 +95,8 @@ def message(event: CloudEvent) -> bytes:
         raise CallerError(f"the data of the Pub/Sub message is not base64: {error}") from error
 
 
-def trace(headers: Mapping[str, str]) -> Trace | None:
-    """The trace that headers (names in lower case) name: W3C's `traceparent`, else Google's older header."""
+def trace(headers: Mapping[str, str] | Headers) -> Trace | None:
+    """The trace that headers name: W3C's `traceparent`, else Google's older one."""
     return _parent(headers.get("traceparent", "")) or _context(headers.get("x-cloud-trace-context", ""))
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flux_core.host import Host
-from flux_core.hosting import hosted
+from flux_core.hosting import checked, hosted
 from flux_gcp.firestore import FirestoreStorage
 from flux_gcp.logger import GoogleLogger
 from flux_gcp.settings import QUEUE, FunctionSettings
@@ -64,24 +64,22 @@ class Function:
 
     def _made(self) -> Host:
         settings = FunctionSettings.from_env()
-        parts = self._parts
-        engine = parts.engine
-        if engine is None:
-            payloads = parts.payloads
-            if payloads is None and settings.host.payloads:
-                from flux_blob import BlobPayloads
-
-                payloads = BlobPayloads(settings.host.payloads)
-            options = {
-                "logger": GoogleLogger(settings.project, settings.host.log_level),
-                "payloads": payloads,
-                "codec": parts.codec,
-                **parts.options,
-            }
-            storage = parts.storage if parts.storage is not None else _storage(settings)
-            scheduler = options.pop("scheduler", None) or _scheduler(settings)
-            engine = hosted(settings.host, parts.workflows, storage, scheduler, queue=QUEUE, **options)
+        given = self._parts.engine
+        engine = _engine(settings, self._parts) if given is None else checked(given, settings.host, queue=QUEUE)
         return Host(engine, settings.host, only_callbacks=self.only_callbacks)
+
+
+def _engine(settings: FunctionSettings, parts: Parts) -> FluxEngine:
+    payloads = parts.payloads
+    if payloads is None and settings.host.payloads:
+        from flux_blob import BlobPayloads
+
+        payloads = BlobPayloads(settings.host.payloads)
+    storage = _storage(settings) if parts.storage is None else parts.storage
+    options = {"payloads": payloads, "codec": parts.codec, **parts.options}
+    options.setdefault("logger", GoogleLogger(settings.project, settings.host.log_level))
+    scheduler = options.pop("scheduler", None) or _scheduler(settings)
+    return hosted(settings.host, parts.workflows, storage, scheduler, queue=QUEUE, **options)
 
 
 def _storage(settings: FunctionSettings) -> WorkflowStorage:

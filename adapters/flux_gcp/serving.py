@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from flux_core.host import Host
     from flux_core.invocation import Reply
-    from flux_gcp.events import Answer
+    from flux_gcp.events import Answer, Trace
     from flux_gcp.function import Function
 
 _FAILURE: Final = 500
@@ -33,7 +33,7 @@ def serve(function: Function, incoming: flask.Request) -> Answer:
     A task is answered 2xx also where it is hopeless, since Cloud Tasks would bring it for ever.
     """
     arrived = monotonic()
-    with traced(events.trace(events.lowered(incoming.headers.items()))):
+    with traced(events.trace(incoming.headers)):
         try:
             request = events.request(incoming)
             host = function.host()
@@ -52,7 +52,7 @@ def serve(function: Function, incoming: flask.Request) -> Answer:
 def deliver(function: Function, event: CloudEvent) -> None:
     """Carry out what a Pub/Sub message says; what may go well another time is raised."""
     arrived = monotonic()
-    with traced(events.trace(_headers())):
+    with traced(_trace()):
         host = function.host()
         try:
             body = events.message(event)
@@ -83,8 +83,8 @@ def _not_served(error: Exception) -> Answer:
     return events.answer(response)
 
 
-def _headers() -> dict[str, str]:
+def _trace() -> Trace | None:
     """Of the request that has brought an event."""
     import flask
 
-    return events.lowered(flask.request.headers.items()) if flask.has_request_context() else {}
+    return events.trace(flask.request.headers) if flask.has_request_context() else None

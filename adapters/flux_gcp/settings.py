@@ -110,6 +110,8 @@ class FunctionSettings(NamedTuple):
     worker_url: str | None = None
     account: str | None = None
     tasks_emulator: str | None = None
+    project: str | None = None
+    """Where the traces are, as far as it is known without asking anybody."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> FunctionSettings:
@@ -123,6 +125,7 @@ class FunctionSettings(NamedTuple):
             given.get(WORKER_URL) or None,
             given.get(ACCOUNT) or None,
             given.get(TASKS_EMULATOR) or None,
+            given.get(PROJECT) or given.get(GOOGLE_PROJECT) or _project_of(given.get(QUEUE) or ""),
         )
         if settings.queue and not settings.worker_url:
             raise DefinitionError(
@@ -131,10 +134,10 @@ class FunctionSettings(NamedTuple):
             )
         return settings
 
-    @property
-    def project(self) -> str | None:
-        """Where the traces are, as far as it is known without asking anybody."""
-        return self.store.project or (self.queue.split("/")[1] if self.queue and "/" in self.queue else None)
+
+def _project_of(queue: str) -> str | None:
+    parts = queue.split("/")
+    return parts[1] if parts[0] == "projects" and len(parts) > 1 else None
 
 
 def _budget(asked: float | None, given: Mapping[str, str]) -> float:

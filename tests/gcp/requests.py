@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import flask
 from cloudevents.http import from_http
 from functions_framework.event_conversion import background_event_to_cloud_event
-from werkzeug.test import EnvironBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +49,17 @@ def flask_request(
     announced: int | None = None,
 ) -> flask.Request:
     """A request as Flask makes it of what a server passes on; `announced`: a Content-Length of another value."""
-    environ = EnvironBuilder(path=path, method=method, query_string=query, data=body).get_environ()
-    environ.pop("CONTENT_TYPE", None)
+    environ: dict[str, object] = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path.encode().decode("latin-1"),
+        "QUERY_STRING": query.encode().decode("latin-1"),
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "8080",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(body),
+    }
     for name, value in (headers or {}).items():
         key = name.upper().replace("-", "_")
         environ[key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"] = value

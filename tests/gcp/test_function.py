@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from itertools import groupby
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
 from flux_core.hosting import BUDGET, LEASE
 from flux_gcp import settings as names
 from tests.gcp.deployment import Deployment, get, logged, post, sweep, until
+from tests.gcp.hostile import bent
+from tests.gcp.requests import recorded
 from tests.services.cloud_tasks import CloudTasks
 
 if TYPE_CHECKING:
@@ -69,6 +73,15 @@ class TestVerbs:
         status, problem = post(worker, "/workflows/nothing/executions", {})
         assert (status, problem["title"]) == (404, "Unknown workflow")
         assert "'nothing'" in problem["detail"]
+
+    def test_wrong_requests_end_nothing(self, worker: Function) -> None:
+        chance = random.Random("runtime")
+        for name in ("http_execute", "http_signal", "cloud_tasks_wake", "cloud_scheduler_sweep") * 20:
+            event, body, _ = bent(recorded(name), chance)
+            path = quote(event.path, safe="/%")
+            headers = {key: quote(value) for key, value in event.headers.items() if key}
+            assert worker.call(path, body, headers)[0] < 500
+        assert post(worker, "/workflows/order/executions", {}, "after-all")[0] == 202
 
     def test_lines_of_a_request_carry_its_trace_those_of_its_steps_too(
         self, worker: Function, shared: Deployment
