@@ -11,7 +11,7 @@ import pytest
 from cloudevents.http import CloudEvent
 
 from flux_blob import BlobStorage
-from flux_core import FluxEngine, MemoryStorage, create_workflow, wait
+from flux_core import FluxEngine, MemoryStorage, create_workflow, hosting, wait
 from flux_core.errors import CorruptRecord, DefinitionError, StorageUnavailable
 from flux_core.hosting import BUDGET, HTTP_BUDGET, MOST_BYTES, PAYLOADS, STORAGE, SWEEPER, TENANT
 from flux_gcp import FirestoreStorage, FunctionSettings, cloud_event_function, http_function
@@ -203,6 +203,12 @@ class TestSettings:
         settings = FunctionSettings.from_env(given)
         assert settings[2:] == (QUEUE, WORKER, "a@b", "127.0.0.1:8123", "my-project")
         assert (settings.host.tenant, settings.store.project) == ("acme", "my-project")
+
+    def test_every_variable_is_told_on_the_page(self, root: Path) -> None:
+        page = (root / "docs" / "handlers-gcp.md").read_text(encoding="utf-8")
+        shared = [value for value in vars(hosting).values() if isinstance(value, str) and value.startswith("FLUX_")]
+        assert len(shared) > 10
+        assert [name for name in (*shared, *names.FUNCTION_VARIABLES) if f"`{name}`" not in page] == []
 
     def test_a_queue_needs_a_worker(self) -> None:
         with pytest.raises(DefinitionError, match=f"{names.QUEUE} is set, but not {names.WORKER_URL}"):
