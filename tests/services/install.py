@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.services import azurite, firestore, lambda_runtime, postgres
+from tests.services import azurite, firestore, lambda_runtime, postgres, pubsub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ COMPONENTS: Final = (
     Component("PostgreSQL", postgres.programs, ("postgresql",), postgres.INSTALL),
     Component("Java", lambda: shutil.which("java"), ("openjdk-17-jre-headless",), firestore.INSTALL),
     Component("Google's Firestore emulator", firestore.archive, (firestore.PACKAGE,), firestore.INSTALL),
+    Component("Google's Pub/Sub emulator", pubsub.archive, (pubsub.PACKAGE,), pubsub.INSTALL),
     Component(
         "Azurite",
         lambda: shutil.which("node") and azurite.program(),
