@@ -13,7 +13,7 @@ from flux_core.errors import PurgeUnfinished, Refused, UnknownInstance
 from flux_core.events import CancelRequested, RetryRequested
 from flux_core.keys import mail_id
 from flux_core.load import load
-from flux_core.machine import check_verb, failed_step, first_of_child
+from flux_core.machine import check_verb, failed_step, unowned_start
 from flux_core.machine.children import end_of
 from flux_core.machine.identity import end_signal, is_end_signal
 from flux_core.machine.verbs import ALLOWED, NO_OP
@@ -34,10 +34,19 @@ if TYPE_CHECKING:
 class Errand:
     """What is left to do once an invocation has let go of its instance: a tick, or an entry that is done with."""
 
-    __slots__ = ("if_enough", "ref", "settles")
+    __slots__ = ("downward", "if_enough", "ref", "settles")
 
-    def __init__(self, ref: InstanceRef, settles: tuple[int, int] | None = None, *, if_enough: bool = False) -> None:
+    def __init__(
+        self,
+        ref: InstanceRef,
+        settles: tuple[int, int] | None = None,
+        *,
+        if_enough: bool = False,
+        downward: bool = False,
+    ) -> None:
         self.ref = ref
+        self.downward = downward
+        """Whether it is the tick of a child, which need not be done in this invocation."""
         self.settles = settles
         """The sequence number and the due entry to remove; None: tick the instance."""
         self.if_enough = if_enough
@@ -50,6 +59,8 @@ class Errands:
     def __init__(self) -> None:
         self._queue: list[Errand] = []
         self._ticks: dict[InstanceRef, Errand] = {}
+        self.downward = 0
+        """How many of them are ticks of children."""
 
     def add(self, errand: Errand) -> None:
         """To be done after those that are there."""
@@ -58,6 +69,7 @@ class Errands:
             if known is not errand:
                 known.if_enough = known.if_enough and errand.if_enough
                 return
+        self.downward += errand.downward
         self._queue.append(errand)
 
     def __bool__(self) -> bool:
@@ -66,6 +78,7 @@ class Errands:
     def next(self) -> Errand:
         """The first one, which is taken out."""
         errand = self._queue.pop(0)
+        self.downward -= errand.downward
         if errand.settles is None:
             del self._ticks[errand.ref]
         return errand
@@ -92,8 +105,8 @@ class Family:
         definition = self.definition_of(starting.workflow)
         ref = InstanceRef(parent.tenant, starting.workflow, starting.id)
         kin = [parent.workflow, parent.id, starting.path] if starting.waits else None
-        first = first_of_child(definition, starting.input, starting.input_hash, kin, self._clock.now())
-        if not self._control.begin(ref, definition, first, WorkflowState(*ref)):
+        first = unowned_start(definition, starting.input, starting.input_hash, kin, self._clock.now())
+        if self._control.begin(ref, definition, first) is None:
             try:
                 child = self._control.request(ref, definition, lambda child, log: _again(child, log, state)).state
             except Refused:  # somebody has to settle something there first, a compensation that failed for example
@@ -101,7 +114,7 @@ class Family:
             if starting.waits and child.terminal and _has_heard(state, child):
                 # It was cancelled, or cannot go on, and stays so: the step hears of it once more, and fails again.
                 self._put_end(parent, child, f"{child.id}.{child.generation}.{state.generation}")
-        errands.add(Errand(ref))
+        errands.add(Errand(ref, downward=True))
 
     def cancel(self, parent: InstanceRef, child: str, errands: Errands) -> None:
         """Cancel a child (`workflow/id`), unless it has ended."""
@@ -121,7 +134,7 @@ class Family:
             gone.status = s.CANCELLED
             self._put_end(parent, gone, f"{id_}.gone")
             return
-        errands.add(Errand(ref))
+        errands.add(Errand(ref, downward=True))
 
     def tell(self, ref: InstanceRef, state: WorkflowState, errands: Errands) -> None:
         """Put the end of an instance into its parent's mailbox, and have the parent ticked if that is of use."""

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from flux_core.flight import Flight
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger, Mail, WorkflowStorage
     from flux_core.records import Record
+    from flux_core.waker import Waker
     from flux_core.workflow import WorkflowDefinition
 
 _CALLS = (RunStep, EvaluateCondition, Probe, Join)  # a union written in place would be made anew every time
@@ -87,8 +88,10 @@ class EngineLoop:
         telemetry: Telemetry,
         lease: float,
         family: Family,
+        waker: Waker,
     ) -> None:
         self.storage = storage
+        self.waker = waker
         self.family = family
         self.clock = clock
         self.entropy = entropy
@@ -129,17 +132,26 @@ class EngineLoop:
     def _with_errands(self, first: _Run, state: WorkflowState, end: Deadline | None) -> WorkflowState:
         """Tick the children and parents that a run has left to be ticked, as far as there is time for it.
 
-        To what is not done here the due index leads others. It returns the state of the run's own instance.
+        Of several children the queue, if there is one, brings all but one to other invocations, which run beside this
+        one. To what is not done here the due index leads others. It returns the state of the run's own instance.
         """
         errands = first.errands
         if not errands:
             return state
         held: dict[InstanceRef, Loaded] = {}
         _hold_on_to(held, first, state)
-        while errands and (end is None or end.budget() > 0):
+        waker = self.waker
+        while errands:
             errand = errands.next()
             ref, settles = errand.ref, errand.settles
-            if settles is not None:
+            if end is not None and end.budget() <= 0:
+                if waker.scheduler is None:
+                    break
+                if settles is None:
+                    waker.now(ref)
+            elif errand.downward and errands.downward and waker.scheduler is not None:
+                waker.now(ref)
+            elif settles is not None:
                 self.storage.settle(ref, settles[0], settles[1], None)
             elif not errand.if_enough or self.family.is_enough(ref):
                 self._tick_beside(ref, end, errands, held)
@@ -178,7 +190,7 @@ class _Run:
     __slots__ = (
         "_attempts", "_begun", "_cancelled", "_clock", "_definition", "_end", "_entropy", "_family", "_first",
         "_flight", "_held", "_lease", "_logger", "_looked", "_observed", "_quick", "_slow", "_storage", "_telemetry",
-        "_undoing", "_watchdog", "_watched", "episode", "errands",
+        "_undoing", "_waker", "_watchdog", "_watched", "episode", "errands",
     )  # fmt: skip
 
     def __init__(
@@ -193,6 +205,7 @@ class _Run:
         errands: Errands | None = None,
     ) -> None:
         self._storage = loop.storage
+        self._waker = loop.waker
         self._family = loop.family
         self.errands = Errands() if errands is None else errands
         """What is left to do in other instances."""
@@ -299,6 +312,7 @@ class _Run:
                     return
                 case HandOver():
                     episode.save_snapshot()
+                    self._waker.now(episode.ref)
                     return
                 case Finish():
                     return
@@ -549,6 +563,8 @@ class _Run:
         if action.due != action.then:
             self._storage.settle(self.episode.ref, self.episode.state.seq, action.due, action.then)
         self.episode.save_snapshot()
+        if action.then is not None:
+            self._waker.at(self.episode.ref, action.then)
 
     def _move_entry(self, due: int | None) -> None:
         """An entry that came too early becomes `due`, if nobody has changed it since (PROTOCOL rule 7)."""

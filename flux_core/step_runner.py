@@ -76,7 +76,7 @@ class Attempts:
         self._entropy = entropy
         self.tracker = DataTracker(state.data)
         self._recorded: _Recorded = self.tracker.values
-        self._around = Surroundings(ref, state, None, clock, logger, telemetry.secrets, workflow)
+        self._around = Surroundings(ref, state, None, clock, logger, telemetry.secrets, workflow, telemetry.callbacks)
         self._input = _Input(self._around, workflow.validator)
         self._budget = budget
         self._watched = watched
