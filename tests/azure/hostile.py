@@ -121,17 +121,13 @@ class Hostile:
 
     def _damaged(self) -> str:
         """An invocation of which, mostly, one field is something else."""
-        tree: dict[str, Any] = {
-            "action": self._chance.choice(
-                ["execute", "signal", "wake", "get", "list", "cancel", "retry_step", "sweep"]
-            ),
-            "workflow": "order",
-            "id": self._chance.choice(["order-1", self._name()]),
-        }
-        if self._chance.random() < 0.5:
-            tree["name"] = self._chance.choice(["approved", self._name()])
-        field = self._chance.choice(
-            [*tree, "input", "mode", "include", "tenant", "hops", "force", "data", self._name()]
-        )
+        tree: dict[str, Any] = {"action": self._chance.choice(_ACTIONS)}
+        if tree["action"] not in {"sweep", "list"}:
+            tree |= {"workflow": "order", "id": "order-1"}
+        if tree["action"] == "signal":
+            tree["name"] = "approved"
+        if self._chance.random() < 0.3:
+            return json.dumps(tree)
+        field = self._chance.choice([*tree, *_FIELDS, self._name()])
         tree[field] = self._chance.choice([None, True, 0, -1, 1e300, 2**70, [], {}, [{}], {"": ""}, self._name()])
         return json.dumps(tree)

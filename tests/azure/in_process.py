@@ -50,7 +50,7 @@ class Functions:
         function = self._functions[name]
         trigger = function.get_trigger()
         assert trigger is not None
-        converter = get_binding_registry().get(trigger.type)
+        converter = get_binding_registry().get(trigger.type)  # type: ignore[no-untyped-call]
         assert converter is not None
         given = {key: datum(value) for key, value in (metadata or {}).items()}
         event = converter.decode(datum(data), trigger_metadata=given)

@@ -85,6 +85,7 @@ class TestAMessage:
     def test_never_expires(self, azurite_queue: AzuriteQueue, client: QueueClient) -> None:
         queue(azurite_queue.connection(), client.queue_name).put("{}")
         (message,) = client.receive_messages()
+        assert message.expires_on is not None
         assert message.expires_on.year == 9999
 
     @pytest.mark.parametrize(("delay", "seconds"), [(-5.0, 0), (0.0, 0), (0.2, 1), (1.0, 1), (59.001, 60)])
