@@ -61,7 +61,7 @@ from flux_core.workflow import Defaults, WorkflowDefinition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from typing import Any, overload
 
@@ -503,11 +503,12 @@ class FluxEngine:
         end = self._deadline(deadline)
         now = self.clock.now()
         asked = 0
-        for entry in self.storage.due(now + round(seconds(ahead, "sweep(ahead=...)") * 1000), limit):
-            if end is not None and end.budget() <= 0:
+        for entry in self._due(now + round(seconds(ahead, "sweep(ahead=...)") * 1000), limit):
+            if asked >= limit or (end is not None and end.budget() <= 0):
                 break
-            scheduler.wake(entry.ref, min(max(0, entry.due - now) / 1000, scheduler.horizon))
-            asked += 1
+            if self._is_known(entry.ref):
+                scheduler.wake(entry.ref, min(max(0, entry.due - now) / 1000, scheduler.horizon))
+                asked += 1
         return asked
 
     def recover(
@@ -527,23 +528,15 @@ class FluxEngine:
             raise CallerError(message)
         end = self._deadline(deadline)
         ticked: list[FluxResult] = []
-        seen: set[InstanceRef] = set()
-        window = limit
-        while True:
-            entries = self.storage.due(self.clock.now(), window)
-            fresh = [entry for entry in entries if entry.ref not in seen]
-            for entry in fresh:
-                if len(ticked) >= limit or (end is not None and end.budget() <= 0):
-                    return ticked
-                seen.add(entry.ref)
-                result = self._recover_one(entry, end)
-                if result is not None:
-                    ticked.append(result)
-                    if on_result is not None:
-                        on_result(result)
-            if len(entries) < window:
-                return ticked
-            window *= 2
+        for entry in self._due(None, limit):
+            if len(ticked) >= limit or (end is not None and end.budget() <= 0):
+                break
+            result = self._recover_one(entry, end)
+            if result is not None:
+                ticked.append(result)
+                if on_result is not None:
+                    on_result(result)
+        return ticked
 
     if TYPE_CHECKING:
 
@@ -836,12 +829,33 @@ class FluxEngine:
                 self._waker.now(ref)
         return FluxResult(state, definition, self.clock.monotonic() - begun)
 
+    def _due(self, until: int | None, window: int) -> Iterator[Due]:
+        """The entries of the due index up to `until` (None: now, at each look), earliest first, each instance once.
+
+        However many of them nobody can do anything about, the others come after them.
+        """
+        seen: set[InstanceRef] = set()
+        while True:
+            entries = self.storage.due(self.clock.now() if until is None else until, window)
+            for entry in entries:
+                if entry.ref not in seen:
+                    seen.add(entry.ref)
+                    yield entry
+            if len(entries) < window:
+                return
+            window *= 2
+
+    def _is_known(self, ref: InstanceRef) -> bool:
+        known = ref.workflow in self._registry
+        if not known:
+            self.logger.warn("due, but its workflow is not registered", workflow=ref.workflow, id=ref.id)
+        return known
+
     def _recover_one(self, entry: Due, end: Deadline | None) -> FluxResult | None:
         ref = entry.ref
-        known = self._registry.get(ref.workflow)
-        if known is None:
-            self.logger.warn("due, but its workflow is not registered", workflow=ref.workflow, id=ref.id)
+        if not self._is_known(ref):
             return None
+        known = self._registry[ref.workflow]
         begun = self.clock.monotonic()
         try:
             state = self._loop.tick(ref, known[1], load(self.storage, ref), end, swept=entry.due)

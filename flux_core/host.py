@@ -12,14 +12,18 @@ from flux_core.invocation import ASYNC, dispatch, parse, problem, read_json
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
 
-    from flux_core.engine import FluxEngine
+    from flux_core.engine import DeadlineLike, FluxEngine
     from flux_core.hosting import HostSettings
     from flux_core.http import Request, Response
     from flux_core.invocation import Invocation, Reply
 
     Remaining = Callable[[], float]
     """Tells the seconds until the platform ends the invocation."""
+
+_OURS: Final = 500
+"""From here on an HTTP status says that it is not the caller's doing."""
 
 
 class Host:
@@ -37,32 +41,37 @@ class Host:
             invocation = to_invocation(request, self.settings.most_bytes, only_callbacks=self._only_callbacks)
             if invocation.action == "callback" and self.engine.scheduled:
                 invocation.mode = ASYNC  # who holds a link gets no say in how long a function runs
-            reply = self._told(dispatch(self.engine, invocation, self._http_deadline(remaining), nudge=True))
+            reply = self._carried_out(invocation, self._http_deadline(remaining), nudge=True)
         except Exception as error:  # noqa: BLE001 -- a request is answered, whatever it is
             return to_problem(self._logged(error))
         return to_response(reply, request)
 
     def direct(self, tree: object, remaining: Remaining | None = None) -> Reply:
         """Carry out an invocation that is no message: nobody brings it again, unless `Reply.retry` has them do so."""
-        return self._dispatched(lambda: parse(tree), remaining, nudge=True)
+        return self._answered(lambda: parse(tree), remaining, nudge=True)
 
     def message(self, body: str | bytes, remaining: Remaining | None = None) -> Reply:
         """Carry out an invocation that a queue brings. Below 400 it is done with: the message may go."""
-        return self._dispatched(lambda: parse(read_json(body, "the message")), remaining)
+        return self._answered(lambda: parse(read_json(body, "the message", self.settings.most_bytes)), remaining)
 
     def sweep(self, remaining: Remaining | None = None) -> Reply:
         """The sweeper: have everything ticked that is due, or will be soon."""
-        return self._dispatched(lambda: parse({"action": "sweep"}), remaining)
+        return self._answered(lambda: parse({"action": "sweep"}), remaining)
 
-    def _dispatched(self, read: Callable[[], Invocation], remaining: Remaining | None, *, nudge: bool = False) -> Reply:
+    def _answered(self, read: Callable[[], Invocation], remaining: Remaining | None, *, nudge: bool = False) -> Reply:
         try:
-            invocation = read()
-            if invocation.action == "sweep":
-                invocation.arguments.setdefault("limit", self.settings.sweep_limit)
-                invocation.arguments["ahead"] = self.settings.sweep_ahead
-            return self._told(dispatch(self.engine, invocation, remaining or self.settings.budget, nudge=nudge))
+            return self._carried_out(read(), remaining or self.settings.budget, nudge=nudge)
         except Exception as error:  # noqa: BLE001 -- one bad message must not take others with it
             return problem(self._logged(error))
+
+    def _carried_out(self, invocation: Invocation, deadline: DeadlineLike | None, *, nudge: bool) -> Reply:
+        if invocation.action == "sweep":
+            invocation.arguments.setdefault("limit", self.settings.sweep_limit)
+            invocation.arguments["ahead"] = self.settings.sweep_ahead
+        reply = dispatch(self.engine, invocation, deadline, nudge=nudge)
+        if reply.error is not None and reply.status >= _OURS:
+            self.engine.logger.error("an invocation failed", error=repr(reply.error))
+        return reply
 
     def _http_deadline(self, remaining: Remaining | None) -> float:
         limits = [self.settings.http_budget]
@@ -72,15 +81,9 @@ class Host:
             limits.append(self.settings.budget)
         return min(limits)
 
-    def _told(self, reply: Reply) -> Reply:
-        """It, once the log has what an operator should know of."""
-        if reply.error is not None and reply.status >= 500:  # noqa: PLR2004 -- HTTP's border between theirs and ours
-            self.engine.logger.error("an invocation failed", error=repr(reply.error))
-        return reply
-
     def _logged(self, error: Exception) -> Exception:
-        reply = problem(error)
-        if reply.status >= 500:  # noqa: PLR2004 -- HTTP's border between theirs and ours
+        """It, once the log has what a developer should know of it."""
+        if problem(error).status >= _OURS:
             from traceback import format_exception
 
             self.engine.logger.error("an invocation failed", error=repr(error), trace="".join(format_exception(error)))

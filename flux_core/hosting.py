@@ -62,7 +62,7 @@ class HostSettings(NamedTuple):
     """The URL of the store, where it is not the cloud's default."""
     payloads: str | None = None
     """The URL under which large payloads are kept."""
-    log_level: str = "warn"
+    log_level: str = "info"
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, str]) -> HostSettings:
@@ -102,18 +102,6 @@ def hosted(
     `keys` finds the callback keys where the settings do not hold them. `DefinitionError` says what is missing: a store
     that outlives the function, and either a queue or a sweeper (PROTOCOL rule 11).
     """
-    if getattr(storage, "ephemeral", False):
-        message = (
-            f"{type(storage).__name__} forgets everything when the function's process ends; give the handler a store "
-            f"that lasts, by its settings or as storage="
-        )
-        raise DefinitionError(message)
-    if scheduler is None and not settings.sweeper:
-        message = (
-            f"neither {queue} nor {SWEEPER} is set, so nothing would bring timers and hand-overs back: set {queue} "
-            f"to the queue of the worker function, or deploy the sweeper on a schedule and set {SWEEPER}=on"
-        )
-        raise DefinitionError(message)
     if keys is None and settings.callback_keys is not None:
         parsed = parsed_keys(settings.callback_keys)
 
@@ -125,7 +113,24 @@ def hosted(
     options.setdefault("tenant", settings.tenant)
     options.setdefault("lease", settings.lease)
     options.setdefault("longest_invocation", settings.longest_invocation)
-    return FluxEngine(storage, workflows=workflows, scheduler=scheduler, **options)
+    return checked(FluxEngine(storage, workflows=workflows, scheduler=scheduler, **options), settings, queue=queue)
+
+
+def checked(engine: FluxEngine, settings: HostSettings, *, queue: str) -> FluxEngine:
+    """The engine, if a function can run it; `DefinitionError` says what it lacks. `queue` as for `hosted`."""
+    if getattr(engine.storage, "ephemeral", False):
+        message = (
+            "the engine's store forgets everything when the function's process ends; give the handler a store that "
+            "lasts, by its settings or as storage="
+        )
+        raise DefinitionError(message)
+    if not engine.scheduled and not settings.sweeper:
+        message = (
+            f"neither {queue} nor {SWEEPER} is set, so nothing would bring timers and hand-overs back: set {queue} "
+            f"to the queue of the worker function, or deploy the sweeper on a schedule and set {SWEEPER}=on"
+        )
+        raise DefinitionError(message)
+    return engine
 
 
 def number(given: Mapping[str, str], name: str, default: float) -> float:

@@ -15,7 +15,7 @@ call an engine, and must not check who is calling: that is the gateway's, save f
 
 from __future__ import annotations
 
-from flux_core.errors import CallerError, NotFound, PayloadTooLarge
+from flux_core.errors import CallerError, NotFound
 from flux_core.invocation import parse, problem, read_json
 from flux_core.jsontext import write
 from flux_core.tuples import NamedTuple
@@ -140,13 +140,7 @@ def _only(request: Request, *methods: str) -> None:
 
 
 def _read(request: Request, most_bytes: int) -> Any:
-    if len(request.body) > most_bytes:
-        message = (
-            f"the body has {len(request.body)} bytes; at most {most_bytes} are taken (FLUX_MOST_BYTES): put what is "
-            f"larger into a store of its own, and send its address"
-        )
-        raise PayloadTooLarge(message)
-    return read_json(request.body, "the body")
+    return read_json(request.body, "the body", most_bytes)
 
 
 def _key(request: Request) -> str | None:

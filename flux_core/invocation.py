@@ -24,7 +24,6 @@ from flux_core.errors import (
     NotFound,
     PayloadTooLarge,
     Refused,
-    UnknownInstance,
 )
 from flux_core.jsontext import parse as parse_json
 from flux_core.jsontext import write
@@ -223,8 +222,14 @@ def wake_message(ref: InstanceRef, hops: int = 0) -> str:
     return write(tree)
 
 
-def read_json(body: bytes | str, what: str) -> Any:
+def read_json(body: bytes | str, what: str, most_bytes: int) -> Any:
     """The JSON value of a text; None for an empty one. `CallerError` says what is wrong with `what`."""
+    if len(body) > most_bytes:
+        message = (
+            f"{what} has {len(body)} bytes; at most {most_bytes} are taken (FLUX_MOST_BYTES): put what is larger into "
+            f"a store of its own, and send its address"
+        )
+        raise PayloadTooLarge(message)
     try:
         text = body if isinstance(body, str) else body.decode()
         return parse_json(text) if text.strip() else None
@@ -238,11 +243,14 @@ def read_json(body: bytes | str, what: str) -> Any:
 
 
 def _tick(engine: FluxEngine, invocation: Invocation, deadline: DeadlineLike | None) -> Reply:
-    """Of an instance that was deleted meanwhile nothing is left to do: no reason to bring the message again."""
+    """A tick is but a hint, so there is no reason to bring it again to an instance that was deleted meanwhile.
+
+    Nor to one whose workflow this engine does not know: the due index has it, for the deployment that does.
+    """
     try:
         return _answer(engine.wake(**invocation.arguments, deadline=deadline), invocation)
-    except UnknownInstance:
-        return Reply(200, {"id": invocation.arguments["id"], "status": "gone"})
+    except NotFound as error:
+        return Reply(200, {"id": invocation.arguments["id"], "status": "gone", "detail": str(error)})
 
 
 def _answer(result: FluxResult, invocation: Invocation) -> Reply:
