@@ -34,7 +34,7 @@ def enter(context: func.Context) -> None:
 class AzureLogger:
     """The port `Logger` over the standard library's logger `flux`. host.json may keep fewer lines, but not more."""
 
-    def __init__(self, level: str = "warn") -> None:
+    def __init__(self, level: str = "info") -> None:
         """`level`: debug, info, warn or error."""
         self._logger = logging.getLogger("flux")
         self._from = _LEVELS[level]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from flux_azure.account import CONNECTION
 from flux_core.errors import DefinitionError
-from flux_core.hosting import PAYLOADS, STORAGE, HostSettings
+from flux_core.hosting import CALLBACK_KEYS, PAYLOADS, STORAGE, HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,8 @@ VARIABLES: Final = {
 BUDGET: Final = 240.0
 """Seconds that an invocation may take, where FLUX_BUDGET does not say otherwise; `host_json()` goes with it."""
 
+_UNRESOLVED: Final = "@Microsoft.KeyVault("
+"""What Azure leaves in a setting whose reference it cannot resolve. Taken for a key, it could be guessed."""
 _EVERY_MINUTE: Final = "0 * * * * *"
 _FIELDS: Final = 6
 _LONGEST_NAME: Final = 63
@@ -76,6 +79,12 @@ class AzureSettings(NamedTuple):
         The app always has a sweeper: the blueprint brings it. A store in memory is left to whoever builds the engine.
         """
         given = os.environ if environment is None else environment
+        for name in (CALLBACK_KEYS, POSTGRES, CONNECTION):
+            if given.get(name, "").lstrip().startswith(_UNRESOLVED):
+                raise DefinitionError(
+                    f"{name} is a reference to Key Vault that Azure could not resolve: give the app's identity the "
+                    f"role Key Vault Secrets User on the vault, and check the secret's address."
+                )
         host = HostSettings.from_mapping(given)
         host = host._replace(budget=host.budget or BUDGET, sweeper=True)
         return cls(Triggers.from_env(given), host, given.get(POSTGRES, "").strip() or None).checked()

@@ -98,12 +98,17 @@ class Deployment:
             if not (self.listener.pump() if meanwhile is None else meanwhile()):
                 time.sleep(0.05)
 
-    def until_ended(self, workflow: str, id_: str, status: str = "completed") -> dict[str, Any]:
-        """Pump the queue until the instance has ended, as it should."""
-        self.until(lambda: self.get(workflow, id_, "")["status"] not in {"running", "pending", "suspended"})
+    def until_ended(self, workflow: str, id_: str, status: str = "completed", *, swept: bool = False) -> dict[str, Any]:
+        """Pump the queue, after a sweep if so wanted, until the instance has ended, as it should."""
+        active = {"running", "pending", "suspended"}
+        self.until(lambda: self.get(workflow, id_, "")["status"] not in active, self._swept if swept else None)
         told = self.get(workflow, id_)
         assert told["status"] == status, told
         return told
+
+    def _swept(self) -> int:
+        self.host.tick()
+        return self.listener.pump()
 
     # --- what is seen afterwards ------------------------------------------------------------------------------------
 

@@ -116,6 +116,12 @@ class TestTheSettings:
         with pytest.raises(DefinitionError, match=f"{name} must be an address such as az://container/prefix"):
             AzureSettings.from_env({name: "s3://bucket"})
 
+    @pytest.mark.parametrize("name", ["FLUX_CALLBACK_KEYS", "FLUX_POSTGRES", "AzureWebJobsStorage"])
+    def test_refuse_a_reference_to_key_vault_that_was_not_resolved(self, name: str) -> None:
+        reference = "@Microsoft.KeyVault(SecretUri=https://vault.vault.azure.net/secrets/callbacks/)"
+        with pytest.raises(DefinitionError, match=f"{name} is a reference to Key Vault that Azure could not resolve"):
+            AzureSettings.from_env({name: reference})
+
 
 class TestTheEngine:
     @pytest.fixture(autouse=True)
