@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
 _CALLS = (RunStep, EvaluateCondition, Probe, Join)  # a union written in place would be made anew every time
 _LETTING_GO = (HandOver, Finish, Rest, Ignore, TellParent)
+_OF_NOBODY = (Advanced, MailRead)  # events that no attempt has brought
 _NO_VALUES: dict[str, object] = {}
 _RESERVE = 0.6
 """The part of a lease that has to be left when a step starts; else it is renewed first.
@@ -71,9 +72,10 @@ _RESERVE = 0.6
 A step that nobody watches lasts less than half a lease, and one that is watched is renewed after half.
 """
 _QUICK_MS = 1.0
-_QUICK_FROM = 8
+_QUICK_FROM = 4
 """A step of which so many attempts in a row took no longer is called in place, even where others may run beside it: to
-hand it to a thread would take longer."""
+hand it to a thread would take longer. Until that is known, an attempt that is alone is given so long to end before
+another begins beside it."""
 
 
 class EngineLoop:
@@ -316,7 +318,7 @@ class _Run:
                     return
                 case Finish():
                     return
-            beside = self._flight is not None and not isinstance(event, Advanced | MailRead)
+            beside = self._flight is not None and not isinstance(event, _OF_NOBODY)
 
     def _hindrance(self, action: Call, event: Event, *, beside: bool) -> Event | None:
         """What to decide on instead of calling anything; None if the call can be made now."""
@@ -354,8 +356,11 @@ class _Run:
 
     # --- attempts at the same time ------------------------------------------------------------------------
 
-    def _next(self) -> Event:
-        """What to decide on next: the outcome of an attempt that has ended meanwhile, or what can begin now."""
+    def _next(self, patience: float = 0.0) -> Event:
+        """What to decide on next: the outcome of an attempt that has ended meanwhile, or what can begin now.
+
+        For `patience` seconds nothing else begins, unless an attempt ends.
+        """
         flight = self._flight
         if flight is None or not flight.paths:
             if self._held is not None:
@@ -367,7 +372,7 @@ class _Run:
         if self._held is not None:
             return self._await(None)
         try:
-            landed = flight.landed()
+            landed = flight.landed(patience)
         except (KeyboardInterrupt, SystemExit):
             self._let_go(flight.raised)
             raise
@@ -425,7 +430,8 @@ class _Run:
         attempts.announce(action)
         one = attempts.apart(action.step.path)
         flight.begin(action.step.path, lambda: one.carry_out(action), one.disown)
-        return self._next()
+        trial = len(flight.paths) == 1 and self._quick.get(action.step.declared, 1) > 0
+        return self._next(_QUICK_MS / 1000 if trial else 0.0)
 
     def _pause(self, action: BackOff) -> Event:
         """Let the pause before the next attempt pass while others go on."""

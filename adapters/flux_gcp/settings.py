@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from flux_core.deadline import MARGIN
 from flux_core.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ VARIABLES: Final = {
     PROJECT: f"the Google Cloud project of the database; without it {GOOGLE_PROJECT}, then that of the credentials",
     DATABASE: "the Firestore database; without it `(default)`",
     PREFIX: "what the names of the collections begin with; without it `flux_`",
-    TIMEOUT: "seconds that one call of the store may take, retries included; without it 20",
+    TIMEOUT: "seconds that one call of the store may take, retries included; without it 3",
     EMULATOR: "host and port of the emulator, which is then used instead of Google's service",
 }
 
@@ -41,8 +42,8 @@ class FirestoreSettings(NamedTuple):
     database: str = "(default)"
     prefix: str = "flux_"
     """What the names of its collections begin with. Index exemptions hold for all collections of a name."""
-    timeout: float = 20.0
-    """Seconds that one call may take, retries included."""
+    timeout: float = MARGIN
+    """Seconds that one call may take, retries included: the margin that the engine keeps before a deadline."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> FirestoreSettings:

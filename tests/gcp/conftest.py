@@ -48,7 +48,7 @@ def open_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Firest
     """Open a store at an address; all are closed at the end."""
     opened: list[FirestoreStorage] = []
 
-    def open_at(address: str, project: str | None = None, timeout: float = 20.0) -> FirestoreStorage:
+    def open_at(address: str, project: str | None = None, timeout: float = 60.0) -> FirestoreStorage:
         with monkeypatch.context() as patch:
             patch.setenv(EMULATOR, address)
             opened.append(FirestoreStorage(project or new_project(), timeout=timeout))

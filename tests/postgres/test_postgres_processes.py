@@ -56,7 +56,7 @@ WRITER = """
 import sys
 from flux_core.ports import Header, InstanceRef
 from flux_local import PostgresStorage
-store = PostgresStorage(sys.argv[1], schema=sys.argv[2])
+store = PostgresStorage(sys.argv[1], schema=sys.argv[2], timeout=60)
 order = InstanceRef("acme", "order", "1")
 seq = 0
 while True:
