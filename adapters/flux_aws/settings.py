@@ -16,6 +16,9 @@ TABLE: Final = "FLUX_TABLE"
 REGION: Final = "AWS_REGION"
 """Where it is. Lambda sets it; boto3 itself reads only `AWS_DEFAULT_REGION` and the profile."""
 
+ENDPOINT: Final = "AWS_ENDPOINT_URL_DYNAMODB"
+"""AWS's own name for another address of DynamoDB: that of an emulator, for example."""
+
 
 def required(name: str, what: str) -> str:
     """The value of the variable `name`, or `DefinitionError` that says what it has to hold."""
