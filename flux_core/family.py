@@ -13,7 +13,7 @@ from flux_core.errors import PurgeUnfinished, Refused, StorageUnavailable, Unkno
 from flux_core.events import CancelRequested, RetryRequested
 from flux_core.keys import mail_id
 from flux_core.load import load
-from flux_core.machine import check_verb, failed_step, first_of_child
+from flux_core.machine import check_verb, failed_step, unowned_start
 from flux_core.machine.children import end_of
 from flux_core.machine.identity import end_id, end_signal, is_end_signal
 from flux_core.machine.verbs import ALLOWED, NO_OP
@@ -35,10 +35,19 @@ if TYPE_CHECKING:
 class Errand:
     """What is left to do once an invocation has let go of its instance: a tick, or an entry that is done with."""
 
-    __slots__ = ("if_enough", "ref", "settles")
+    __slots__ = ("downward", "if_enough", "ref", "settles")
 
-    def __init__(self, ref: InstanceRef, settles: tuple[int, int] | None = None, *, if_enough: bool = False) -> None:
+    def __init__(
+        self,
+        ref: InstanceRef,
+        settles: tuple[int, int] | None = None,
+        *,
+        if_enough: bool = False,
+        downward: bool = False,
+    ) -> None:
         self.ref = ref
+        self.downward = downward
+        """Whether it is the tick of a child, which need not be done in this invocation."""
         self.settles = settles
         """The sequence number and the due entry to remove; None: tick the instance."""
         self.if_enough = if_enough
@@ -51,6 +60,8 @@ class Errands:
     def __init__(self) -> None:
         self._queue: list[Errand] = []
         self._ticks: dict[InstanceRef, Errand] = {}
+        self.downward = 0
+        """How many of them are ticks of children."""
 
     def add(self, errand: Errand) -> None:
         """To be done after those that are there."""
@@ -59,6 +70,7 @@ class Errands:
             if known is not errand:
                 known.if_enough = known.if_enough and errand.if_enough
                 return
+        self.downward += errand.downward
         self._queue.append(errand)
 
     def __bool__(self) -> bool:
@@ -67,6 +79,7 @@ class Errands:
     def next(self) -> Errand:
         """The first one, which is taken out."""
         errand = self._queue.pop(0)
+        self.downward -= errand.downward
         if errand.settles is None:
             del self._ticks[errand.ref]
         return errand
@@ -93,7 +106,7 @@ class Family:
         definition = self.definition_of(starting.workflow)
         ref = InstanceRef(parent.tenant, starting.workflow, starting.id)
         kin = [parent.workflow, parent.id, starting.path] if starting.waits else None
-        first = first_of_child(definition, starting.input, starting.input_hash, kin, self._clock.now())
+        first = unowned_start(definition, starting.input, starting.input_hash, kin, self._clock.now())
         try:
             child = self._begun_or_found(ref, definition, first, state)
         except PurgeUnfinished as error:
@@ -107,13 +120,13 @@ class Family:
         if child is not None and starting.waits and child.terminal and _has_heard(state, child):
             # It was cancelled, or cannot go on, and stays so: the step hears of it once more, and fails again.
             self._put_end(parent, child, f"{end_id(child)}.{state.generation}")
-        errands.add(Errand(ref))
+        errands.add(Errand(ref, downward=True))
 
     def _begun_or_found(
         self, ref: InstanceRef, definition: WorkflowDefinition, first: Record, parent: WorkflowState
     ) -> WorkflowState | None:
         """None for a child that is now created, else the one that was there, opened again if it is to be."""
-        while not self._control.begin(ref, definition, first, WorkflowState(*ref)):
+        while self._control.begin(ref, definition, first) is None:
             try:
                 return self._control.request(ref, definition, lambda child, log: _again(child, log, parent)).state
             except Refused:  # somebody has to settle something there first, a compensation that failed for example
@@ -140,7 +153,7 @@ class Family:
             # It was deleted, or left behind when its parent was imported: nobody but us can tell of an end.
             self._put_end(parent, _gone(ref, "it is not in the store"), f"{id_}.gone")
             return
-        errands.add(Errand(ref))
+        errands.add(Errand(ref, downward=True))
 
     def tell(self, ref: InstanceRef, state: WorkflowState, errands: Errands) -> None:
         """Put the end of an instance into its parent's mailbox, and have the parent ticked if that is of use."""
