@@ -59,6 +59,9 @@ class Settings(NamedTuple):
         """The settings of this process."""
         return cls.from_mapping(os.environ)
 
+ENDPOINT: Final = "AWS_ENDPOINT_URL_DYNAMODB"
+"""AWS's own name for another address of DynamoDB: that of an emulator, for example."""
+
 
 def required(name: str, what: str) -> str:
     """The value of the variable `name`, or `DefinitionError` that says what it has to hold."""
