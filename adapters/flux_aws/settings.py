@@ -59,6 +59,7 @@ class Settings(NamedTuple):
         """The settings of this process."""
         return cls.from_mapping(os.environ)
 
+
 ENDPOINT: Final = "AWS_ENDPOINT_URL_DYNAMODB"
 """AWS's own name for another address of DynamoDB: that of an emulator, for example."""
 
