@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from flux_aws.faults import CREDENTIALS, DENIED, code_of, names_of
 from flux_aws.settings import ENDPOINT, REGION, TABLE
 from flux_core.errors import DefinitionError, FluxError, PayloadTooLarge, StorageUnavailable
 
@@ -52,35 +53,10 @@ _NO_ANSWER: Final = frozenset(
         "SSLError",
     }
 )
-_CREDENTIALS: Final = frozenset(
-    {
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "CredentialRetrievalError",
-        "TokenRetrievalError",
-        "SSOTokenLoadError",
-        "UnauthorizedSSOTokenError",
-        "ProfileNotFound",
-        "UnrecognizedClientException",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "IncompleteSignature",
-        "MissingAuthenticationTokenException",
-        "ExpiredTokenException",
-        "ExpiredToken",
-    }
-)
 _NO_INDEX: Final = ("specified index", "Invalid index")
 _OTHER_KEYS: Final = ("key schema element", "key element does not match the schema", "Missing the key")
-_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied"})
 _TOO_LARGE: Final = ("Item size", "item size", "size has exceeded", "4 MB")
 _HTTP_SERVER_ERROR: Final = 500
-
-
-def code_of(error: Exception) -> str:
-    """AWS's code of an error, or the name of the SDK's own exception."""
-    response: dict[str, Any] = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", "")) or type(error).__name__
 
 
 def reasons_of(error: Exception) -> list[dict[str, Any]]:
@@ -116,7 +92,7 @@ def translate(error: Exception, table: str, region: str) -> FluxError:
         )
     if codes & _CONFLICT:
         return StorageUnavailable(f"{where} was busy with other transactions on the same instance. {told}")
-    if codes & _CREDENTIALS:
+    if codes & CREDENTIALS:
         return StorageUnavailable(
             f"{where} cannot be asked: AWS has no valid credentials from here. A function takes them from its role; "
             f"on your machine run `aws configure` or `aws sso login`, or set AWS_PROFILE. {told}"
@@ -136,7 +112,7 @@ def translate(error: Exception, table: str, region: str) -> FluxError:
             f"{where} does not exist. Check {TABLE} and {REGION} against what was deployed; for development create it "
             f'with DynamoDBStorage("{table}").ensure(). {told}'
         )
-    if codes & _DENIED:
+    if codes & DENIED:
         return StorageUnavailable(
             f"{where} refused the call: the role lacks a permission that AWS names below. Which role needs which: "
             f"docs/stores-dynamodb.md. {told}"
@@ -177,11 +153,5 @@ def too_large(table: str, what: str, told: str) -> PayloadTooLarge:
 
 
 def _codes(error: Exception) -> frozenset[str]:
-    """The code, those of the reasons of a cancelled transaction, and the names of the SDK's classes."""
-    return frozenset(
-        {
-            code_of(error),
-            *(str(reason.get("Code")) for reason in reasons_of(error)),
-            *(kind.__name__ for kind in type(error).__mro__),
-        }
-    )
+    """Its names, and the reasons of a cancelled transaction."""
+    return names_of(error) | {str(reason.get("Code")) for reason in reasons_of(error)}

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flux_aws.dynamodb_faults import code_of, translate
+from flux_aws.dynamodb_faults import translate
 from flux_aws.dynamodb_items import DUE_INDEX, EXPIRES, LIST_INDEX
+from flux_aws.faults import code_of
 from flux_aws.settings import TABLE
 from flux_core.errors import DefinitionError, StorageUnavailable
 

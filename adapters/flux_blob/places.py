@@ -84,7 +84,8 @@ def _obstore(place: Place, options: Mapping[str, Any], timeout: float) -> Object
 
     advice = _ADVICE[place.scheme](place.name)
     limit = timedelta(seconds=timeout)
-    plain = str(options.get("endpoint", "")).startswith("http://")
+    asked = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    plain = str(asked).startswith("http://")
     client = {"timeout": limit, "connect_timeout": min(limit, timedelta(seconds=2)), "allow_http": plain}
     retry = {"max_retries": 0, "retry_timeout": limit}
     try:

@@ -17,7 +17,7 @@ from flux_core.ports import Mail
 from flux_gcp import FirestoreSettings, FirestoreStorage, firestore_wire
 from flux_gcp import settings as names
 from flux_gcp.firestore_layout import LARGEST, PARTS
-from tests.gcp.conftest import ORDER, head
+from tests.gcp.conftest import ORDER, head, loaded_of_googles
 from tests.gcp.relay import COMMIT, QUERY, Bill, Trouble
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class TestLaziness:
         program = (
             f"import sys; sys.path[:0] = [{str(root)!r}, {str(root / 'adapters')!r}]\n"
             "import flux_gcp; flux_gcp.FirestoreStorage('p'); flux_gcp.FirestoreStorage.from_env({})\n"
-            "print(sorted({'grpc', 'google.auth', 'google.api_core', 'google.cloud.firestore_v1'} & set(sys.modules)))"
+            f"print({loaded_of_googles()})"
         )
         told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert told.stdout == "[]\n"
