@@ -90,8 +90,8 @@ def _check(found: dict[str, Any], table: str) -> None:
             wrong.append(f"the index {index['IndexName']}")
     if wrong:
         raise DefinitionError(
-            f"The DynamoDB table {table!r} exists, but {' and '.join(wrong)} is not what Flux needs; nothing in it was "
-            f"changed. Set {TABLE} to a table of Flux's own, or to a name that is free and run ensure() again."
+            f"The DynamoDB table {table!r} exists, but is not what Flux needs (wrong: {', '.join(wrong)}); nothing in "
+            f"it was changed. Set {TABLE} to a table of Flux's own, or to a name that is free and run ensure() again."
         )
 
 

@@ -60,6 +60,10 @@ class Settings(NamedTuple):
         return cls.from_mapping(os.environ)
 
 
+ENDPOINT: Final = "AWS_ENDPOINT_URL_DYNAMODB"
+"""AWS's own name for another address of DynamoDB: that of an emulator, for example."""
+
+
 def required(name: str, what: str) -> str:
     """The value of the variable `name`, or `DefinitionError` that says what it has to hold."""
     value = os.environ.get(name, "")
