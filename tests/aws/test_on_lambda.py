@@ -29,7 +29,7 @@ _numbers = count(1)
 STEPS = 40
 PATIENCE = 240.0
 """Seconds: a machine that runs tests may be busy."""
-FUNCTION = '''
+FUNCTION = """
 import os, time
 from flux_aws import lambda_handler
 from flux_core import create_workflow, wait
@@ -76,7 +76,7 @@ def charge(ctx):
 busy = create_workflow("busy").commit("charge", charge).sleep("nap", 0.2).commit("mail", charge).step("end", work)
 
 handler = lambda_handler(long, order, fragile, busy)
-'''
+"""
 
 
 class Deployed(NamedTuple):
@@ -204,9 +204,7 @@ class TestAnythingMayHappen:
         deployed = deploy(seconds=0.05)
         outcomes: list[Outcome] = []
         start = {"action": "execute", "workflow": "long", "id": "t-1"}
-        calls = [
-            threading.Thread(target=lambda: outcomes.append(deployed.function.invoke(start))) for _ in range(2)
-        ]
+        calls = [threading.Thread(target=lambda: outcomes.append(deployed.function.invoke(start))) for _ in range(2)]
         for call in calls:
             call.start()
         for call in calls:
