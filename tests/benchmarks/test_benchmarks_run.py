@@ -18,8 +18,9 @@ SERVICES = {
     "dynamodb": "durable step on DynamoDB",
     "firestore": "durable step on Firestore",
     "blob": "durable step in object storage",
+    "coldstart": "cold start",
 }
-"""A store on a service that cannot be had is left out, with a word why."""
+"""What needs a service that cannot be had is left out, with a word why."""
 
 
 class Outcome(NamedTuple):
