@@ -269,8 +269,13 @@ class TestMessages:
 
     def test_nobody_at_the_address(self, open_store: Callable[..., FirestoreStorage]) -> None:
         store = open_store("127.0.0.1:1", timeout=0.5)
-        with pytest.raises(StorageUnavailable, match=rf"did not answer and was given up.*Is {names.EMULATOR} meant"):
+        with pytest.raises(StorageUnavailable, match=r"did not answer and was given up.*firestore\.googleapis\.com"):
             store.append(ORDER, 0, b"x")
+
+    def test_no_emulator_where_the_variable_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(names.EMULATOR, "127.0.0.1:1")
+        with pytest.raises(StorageUnavailable, match=rf"{names.EMULATOR} is set to '127\.0\.0\.1:1': does an emulator"):
+            FirestoreStorage("p", timeout=0.5).append(ORDER, 0, b"x")
 
     def test_a_limit_below_one_and_a_foreign_cursor_are_the_callers_mistake(self, store: FirestoreStorage) -> None:
         with pytest.raises(CallerError, match="at least 1, not 0"):
