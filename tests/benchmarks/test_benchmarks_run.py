@@ -19,6 +19,7 @@ SERVICES = {
     "firestore": "durable step on Firestore",
     "blob": "durable step in object storage",
     "coldstart": "cold start",
+    "cold-gcp": "cold start on Google Cloud",
 }
 """What needs a service that cannot be had is left out, with a word why."""
 
