@@ -18,6 +18,7 @@ SERVICES = {
     "dynamodb": "durable step on DynamoDB",
     "firestore": "durable step on Firestore",
     "blob": "durable step in object storage",
+    "azure": "cold start on Azure Functions",
 }
 """A store on a service that cannot be had is left out, with a word why."""
 
