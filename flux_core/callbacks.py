@@ -2,7 +2,8 @@
 
 A token is signed, expires, and is bound to the occurrence of the step that handed it out: a step that is retried hands
 out another one, and the old one says that it is spent. That it counts once follows from the mailbox: all uses of a
-token are the same mail. This module must not read a store, a clock or an environment.
+token are the same mail. Whoever has a token can read what it says, but not change it. This module must not read a
+store, a clock or an environment, and no message or repr of it may show a key.
 
     <what it says, as base64url>.<HMAC-SHA256 of these characters, as base64url>
 """
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _FORM: Final = 1
 _SHORTEST_KEY: Final = 32
 _LONGEST_TOKEN: Final = 4096
-_FIELDS: Final = (int, str, str, str, str, str, str, int, int)
+_FIELDS: Final = (int, str, str, str, str, str, str, int, int, int)
 
 
 class Ticket(NamedTuple):
@@ -39,6 +40,8 @@ class Ticket(NamedTuple):
     """Of the step that handed it out."""
     occurrence: int
     """How many successes of that step had been undone or discarded by then: the `k` of its idempotency key."""
+    generation: int
+    """How often the instance had been retried by hand."""
     expires: int
     """Milliseconds since the epoch."""
 
@@ -70,10 +73,17 @@ class Callbacks:
         return f"{self._url}/callbacks/{self.token(ticket)}"
 
     def token(self, ticket: Ticket) -> str:
-        """The token; `DefinitionError` if there is no key, or one that is too short."""
+        """The token; `DefinitionError` if there is no key, one that is too short, or a path too long for a link."""
         key_id, key = next(iter(self._known().items()))
         said = _text(write([_FORM, key_id, *ticket]).encode())
-        return f"{said}.{_signature(key, said)}"
+        token = f"{said}.{_signature(key, said)}"
+        if len(token) > _LONGEST_TOKEN:
+            message = (
+                f"a callback link of step {ticket.path[:80]!r}... of workflow {ticket.workflow!r} would be longer than "
+                f"gateways take ({_LONGEST_TOKEN} characters); make the names of its steps shorter, or nest it less"
+            )
+            raise DefinitionError(message)
+        return token
 
     def read(self, token: str, now: int) -> Ticket:
         """What a token says. `InvalidToken` if it was not signed with one of the keys, `ExpiredToken` if it is old."""
@@ -98,17 +108,23 @@ class Callbacks:
         return ticket
 
     def _known(self) -> Mapping[str, str]:
-        keys = self._keys() if callable(self._keys) else self._keys
-        if not keys:
+        return checked_keys(self._keys() if callable(self._keys) else self._keys)
+
+
+def checked_keys(keys: Mapping[str, str]) -> Mapping[str, str]:
+    """The keys, if there are any and they are long enough; `DefinitionError` says which is not."""
+    if not keys:
+        message = 'there is no key to sign callback tokens with; give Callbacks(url, {"k1": "32 random characters"})'
+        raise DefinitionError(message)
+    for number, key in enumerate(keys.values(), 1):
+        if len(key) < _SHORTEST_KEY:
+            # By its place: who has mixed up the two has a secret for a name.
             message = (
-                'there is no key to sign callback tokens with; give Callbacks(url, {"k1": "32 random characters"})'
+                f"callback key number {number} has {len(key)} characters, but needs at least {_SHORTEST_KEY}; make one "
+                f"with `openssl rand -hex 32`, and give it as the value of its id"
             )
             raise DefinitionError(message)
-        for name, key in keys.items():
-            if len(key) < _SHORTEST_KEY:
-                message = f"the callback key {name!r} has {len(key)} characters; it needs at least {_SHORTEST_KEY}"
-                raise DefinitionError(message)
-        return keys
+    return keys
 
 
 def parsed_keys(text: str) -> dict[str, str]:
@@ -129,8 +145,8 @@ def parsed_keys(text: str) -> dict[str, str]:
 def spent(ticket: Ticket) -> CallerError:
     """The error for a token of an occurrence that is over."""
     message = (
-        f"this callback link was sent by an earlier run of step {ticket.path!r}, which has been retried since; use the "
-        f"link that was sent last"
+        f"this callback link was sent by an earlier run of step {ticket.path!r}, which has been undone or retried "
+        f"since; use the link that was sent last"
     )
     return ExpiredToken(message)
 

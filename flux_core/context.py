@@ -405,6 +405,7 @@ class Context(Generic[Input_co, DataT_co]):
                 check_key("signal name", signal),
                 path,
                 around.state.discarded.get(path, 0),
+                around.state.generation,
                 around.clock.now() + round(limit * 1000),
             )
         )

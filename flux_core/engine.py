@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
     from flux_core.aio import AsyncEngine
     from flux_core.audit import AuditEntry
-    from flux_core.callbacks import Callbacks
+    from flux_core.callbacks import Callbacks, Ticket
     from flux_core.control import Log, Request
     from flux_core.generics import Input, NoInput
     from flux_core.instance import Instance
@@ -309,8 +309,11 @@ class FluxEngine:
         if ticket.tenant != self.tenant:
             message = f"this callback token belongs to another tenant than {self.tenant!r}, whose engine this is"
             raise InvalidToken(message)
-        state = load(self.storage, self._ref(self._workflow(ticket.workflow), ticket.id)).state
-        if state.discarded.get(ticket.path, 0) != ticket.occurrence:
+        ref = self._ref(self._workflow(ticket.workflow), ticket.id)
+        state = load(self.storage, ref).state
+        if state.discarded.get(ticket.path, 0) != ticket.occurrence or (
+            state.generation != ticket.generation and self._begun_anew(ref, ticket)
+        ):
             from flux_core.callbacks import spent
 
             raise spent(ticket)
@@ -787,6 +790,11 @@ class FluxEngine:
                 return state
         check_verb("signal", state)
         return None
+
+    def _begun_anew(self, ref: InstanceRef, ticket: Ticket) -> bool:
+        """Whether the step has been retried since, although it had not succeeded: only the log knows."""
+        resets = [record.body["reset"] for record in load_log(self.storage, ref) if "reset" in record.body]
+        return any(ticket.path in reset for reset in resets[ticket.generation :])
 
     def _same_payload(self, ref: InstanceRef, mail: Mail, found: Mail | None) -> None:
         if found is None or found.body == mail.body:

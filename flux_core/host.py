@@ -42,9 +42,9 @@ class Host:
             if invocation.action == "callback" and self.engine.scheduled:
                 invocation.mode = ASYNC  # who holds a link gets no say in how long a function runs
             reply = self._carried_out(invocation, self._http_deadline(remaining), nudge=True)
+            return to_response(reply, request)
         except Exception as error:  # noqa: BLE001 -- a request is answered, whatever it is
             return to_problem(self._logged(error))
-        return to_response(reply, request)
 
     def direct(self, tree: object, remaining: Remaining | None = None) -> Reply:
         """Carry out an invocation that is no message: nobody brings it again, unless `Reply.retry` has them do so."""

@@ -6,9 +6,11 @@ same names. It must not read an environment, nor know a cloud.
 
 from __future__ import annotations
 
-from flux_core.callbacks import Callbacks, parsed_keys
+from flux_core.callbacks import Callbacks, checked_keys, parsed_keys
 from flux_core.engine import FluxEngine
-from flux_core.errors import DefinitionError
+from flux_core.errors import CallerError, DefinitionError
+from flux_core.names import check_key
+from flux_core.retry import LONGEST
 from flux_core.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -69,22 +71,29 @@ class HostSettings(NamedTuple):
         """The settings; what is absent or empty is as above. `DefinitionError` names a variable that is wrong."""
         budget = given.get(BUDGET)
         return cls(
-            tenant=given.get(TENANT) or cls().tenant,
-            lease=number(given, LEASE, cls().lease),
-            longest_invocation=number(given, LONGEST_INVOCATION, cls().longest_invocation),
-            budget=number(given, BUDGET, 0) if budget else None,
-            http_budget=number(given, HTTP_BUDGET, cls().http_budget),
-            most_bytes=round(number(given, MOST_BYTES, cls().most_bytes)),
+            tenant=_tenant(given),
+            lease=_seconds(given, LEASE, cls().lease),
+            longest_invocation=_seconds(given, LONGEST_INVOCATION, cls().longest_invocation),
+            budget=_seconds(given, BUDGET, 0) if budget else None,
+            http_budget=_seconds(given, HTTP_BUDGET, cls().http_budget),
+            most_bytes=_whole(given, MOST_BYTES, cls().most_bytes),
             sweeper=_is_on(given),
-            sweep_ahead=number(given, SWEEP_AHEAD, cls().sweep_ahead),
-            sweep_limit=round(number(given, SWEEP_LIMIT, cls().sweep_limit)),
-            public_url=given.get(PUBLIC_URL) or None,
-            callback_keys=given.get(CALLBACK_KEYS) or None,
-            callback_expires=number(given, CALLBACK_EXPIRES, cls().callback_expires),
+            sweep_ahead=_seconds(given, SWEEP_AHEAD, cls().sweep_ahead),
+            sweep_limit=_whole(given, SWEEP_LIMIT, cls().sweep_limit),
+            public_url=_url(given),
+            callback_keys=_callback_keys(given),
+            callback_expires=_seconds(given, CALLBACK_EXPIRES, cls().callback_expires),
             storage=given.get(STORAGE) or None,
             payloads=given.get(PAYLOADS) or None,
             log_level=_level(given),
         )
+
+    def __repr__(self) -> str:
+        """Without the keys: settings are printed when something is wrong, and what is printed is kept."""
+        fields = self._asdict()
+        if self.callback_keys is not None:
+            fields["callback_keys"] = "[redacted]"
+        return f"HostSettings({', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
 
 def hosted(
@@ -146,6 +155,49 @@ def number(given: Mapping[str, str], name: str, default: float) -> float:
         message = f"{name} must be a number above 0, not {text!r}"
         raise DefinitionError(message)
     return value
+
+
+def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
+    value = number(given, name, default)
+    if value > LONGEST:
+        message = f"{name} must be at most a year in seconds, not {given[name]!r}"
+        raise DefinitionError(message)
+    return value
+
+
+def _whole(given: Mapping[str, str], name: str, default: int) -> int:
+    value = number(given, name, default)
+    if value % 1:
+        message = f"{name} must be a whole number above 0, not {given[name]!r}"
+        raise DefinitionError(message)
+    return int(value)
+
+
+def _tenant(given: Mapping[str, str]) -> str:
+    try:
+        return check_key("tenant", given.get(TENANT) or HostSettings().tenant)
+    except CallerError as error:
+        message = f"{TENANT}: {error}"
+        raise DefinitionError(message) from None
+
+
+def _url(given: Mapping[str, str]) -> str | None:
+    url = given.get(PUBLIC_URL) or None
+    if url is not None and not url.startswith(("https://", "http://")):
+        message = f"{PUBLIC_URL} is where the routes are served, such as https://api.example.com; got {url!r}"
+        raise DefinitionError(message)
+    return url
+
+
+def _callback_keys(given: Mapping[str, str]) -> str | None:
+    text = given.get(CALLBACK_KEYS) or None
+    try:
+        if text is not None:
+            checked_keys(parsed_keys(text))
+    except DefinitionError as error:
+        message = f"{CALLBACK_KEYS}: {error}"
+        raise DefinitionError(message) from None
+    return text
 
 
 def _is_on(given: Mapping[str, str]) -> bool:

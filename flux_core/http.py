@@ -69,7 +69,7 @@ def to_invocation(request: Request, most_bytes: int, *, only_callbacks: bool = F
 
     Bodies of more than `most_bytes` are `PayloadTooLarge`. With `only_callbacks` no other route is known.
     """
-    segments = [_decoded(segment) for segment in request.path.strip("/").split("/")]
+    segments = request.path.strip("/").split("/")
     if only_callbacks and segments[0] != "callbacks":
         raise _no_route(request)
     return parse(_tree(request, segments, most_bytes))
@@ -98,34 +98,40 @@ def to_problem(error: Exception) -> Response:
 
 def _tree(request: Request, segments: list[str], most_bytes: int) -> Any:
     """The invocation that a request describes."""
+    # The words of a route are compared as they came: a gateway that lets only some through compares them so, too.
     match segments:
         case ["callbacks", token]:
             _only(request, "POST")
-            return {"action": "callback", "token": token, "payload": _read(request, most_bytes), **_how(request)}
+            return {"action": "callback", "token": _decoded(token), "payload": _read(request, most_bytes)}
         case ["invoke"]:
             _only(request, "POST")
             return _read(request, most_bytes)
         case ["workflows", workflow, "executions"]:
             _only(request, "POST", "GET")
+            named = {"workflow": _decoded(workflow)}
             if request.method == "GET":
-                return {"action": "list", "workflow": workflow, **_listing(request)}
+                return {"action": "list", **named, **_listing(request)}
             body = _read(request, most_bytes)
-            return {"action": "execute", "workflow": workflow, "id": _key(request), "input": body, **_how(request)}
+            return {"action": "execute", **named, "id": _key(request), "input": body, **_how(request)}
         case ["workflows", workflow, "executions", id_]:
             _only(request, "GET")
-            return {"action": "get", "workflow": workflow, "id": id_, **_included(request)}
+            return {"action": "get", **_named(workflow, id_), **_included(request)}
         case ["workflows", workflow, "executions", id_, "signals", signal]:
             _only(request, "POST")
-            mail = {"name": signal, "payload": _read(request, most_bytes), "dedupe_id": _key(request)}
-            return {"action": "signal", "workflow": workflow, "id": id_, **mail, **_how(request)}
+            mail = {"name": _decoded(signal), "payload": _read(request, most_bytes), "dedupe_id": _key(request)}
+            return {"action": "signal", **_named(workflow, id_), **mail, **_how(request)}
         case ["workflows", workflow, "executions", id_, "steps", step, verb] if verb in _STEP_VERBS:
             _only(request, "POST")
-            named = {"action": _STEP_VERBS[verb], "workflow": workflow, "id": id_, "step": step}
-            return _arguments(request, most_bytes) | named | _how(request)
+            of = {"action": _STEP_VERBS[verb], **_named(workflow, id_), "step": _decoded(step)}
+            return _arguments(request, most_bytes, of)
         case ["workflows", workflow, "executions", id_, verb] if verb in _VERBS:
             _only(request, "POST")
-            return _arguments(request, most_bytes) | {"action": verb, "workflow": workflow, "id": id_} | _how(request)
+            return _arguments(request, most_bytes, {"action": verb, **_named(workflow, id_)})
     raise _no_route(request)
+
+
+def _named(workflow: str, id_: str) -> dict[str, Any]:
+    return {"workflow": _decoded(workflow), "id": _decoded(id_)}
 
 
 def _no_route(request: Request) -> NotFound:
@@ -144,18 +150,29 @@ def _read(request: Request, most_bytes: int) -> Any:
 
 
 def _key(request: Request) -> str | None:
-    return request.headers.get(IDEMPOTENCY_KEY)
+    """The header, in quotes (as its standard has it) or not."""
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is not None and len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if key == "":
+        message = "the header Idempotency-Key is empty; send a key that is this request's own, or leave it out"
+        raise CallerError(message)
+    return key
 
 
-def _arguments(request: Request, most_bytes: int) -> dict[str, Any]:
-    """The body as a verb's further arguments."""
+def _arguments(request: Request, most_bytes: int, named: dict[str, Any]) -> dict[str, Any]:
+    """What the path names, with the body as the verb's further arguments."""
     tree = _read(request, most_bytes)
     if tree is None:
-        return {}
+        return named | _how(request)
     if type(tree) is not dict:
         message = 'the body has to be an object with the verb\'s arguments, such as {"who": "ann", "why": "..."}'
         raise CallerError(message)
-    return tree
+    for name in named:
+        if name in tree:
+            message = f"{name!r} is said by the path; leave it out of the body"
+            raise CallerError(message)
+    return named | tree | _how(request)
 
 
 def _how(request: Request) -> dict[str, Any]:

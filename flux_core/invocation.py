@@ -24,9 +24,12 @@ from flux_core.errors import (
     NotFound,
     PayloadTooLarge,
     Refused,
+    StepFault,
+    WorkflowFailed,
 )
 from flux_core.jsontext import parse as parse_json
 from flux_core.jsontext import write
+from flux_core.names import check_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 
 SYNC: Final = "sync"
 ASYNC: Final = "async"
+
+_READABLE: Final = 80
+"""Characters of a value that a message shows."""
 
 _TEXT = "a text"
 _MAPPING = "an object"
@@ -71,7 +77,7 @@ _STEP_OF = {**_INSTANCE, "step": _TEXT}
 _FIELDS: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
     "execute": ({"workflow": _TEXT}, {"input": _ANY, "id": _TEXT, **_ANSWER}),
     "signal": ({**_INSTANCE, "name": _TEXT}, {"payload": _ANY, "dedupe_id": _TEXT, **_ANSWER}),
-    "callback": ({"token": _TEXT}, {"payload": _ANY, **_ANSWER}),
+    "callback": ({"token": _TEXT}, {"payload": _ANY, "mode": _MODE}),
     "retry_step": (_STEP_OF, {"data": _MAPPING, "force": _FLAG, **_WHO, **_ANSWER}),
     "complete_step": (_STEP_OF, {"output": _ANY, **_WHO, **_ANSWER}),
     "skip_step": (_STEP_OF, {**_WHO, **_ANSWER}),
@@ -100,8 +106,12 @@ _STATUS_OF: Final = (
     (CallerError, 400),
     (InvocationError, 503),
     (CorruptRecord, 500),
+    (StepFault, 500),
+    (WorkflowFailed, 500),
 )
-"""The HTTP status of an error: that of the first of these classes that it is one of."""
+"""The HTTP status of an error: that of the first of these classes that it is one of. No verb raises the last two."""
+_OURS: Final = 500
+"""From here on a status says that it is not the caller's doing."""
 
 
 class Invocation:
@@ -176,27 +186,31 @@ def dispatch(
 
     `nudge`: the transport does not redeliver, so the due index has to know of signals (PROTOCOL rule 11).
     """
-    action, arguments = invocation.action, invocation.arguments
+    action, arguments = invocation.action, dict(invocation.arguments)
     try:
         match action:
             case "get":
                 return Reply(200, documents.instance(engine.get(**arguments), invocation.include))
             case "list":
-                return Reply(200, documents.page(engine.list(arguments.pop("workflow", None), **arguments)))
+                workflow = arguments.pop("workflow", None)
+                name = None if workflow is None else check_key("workflow", workflow)
+                return Reply(200, documents.page(engine.list(name, **arguments)))
             case "sweep":
                 return Reply(200, {"asked": engine.sweep(**arguments, deadline=deadline)})
             case "wake":
                 arguments.pop("hops", None)
-                return _tick(engine, invocation, deadline)
+                return _tick(engine, arguments, deadline)
             case "signal":
                 arguments["nudge"] = nudge
         verb: Callable[..., FluxResult] = getattr(engine, action)
         result = verb(**arguments, deadline=deadline, advance=invocation.mode == SYNC)
-        reply = _answer(result, invocation)
-        if action == "execute":
-            reply.body["created"] = result.created
+        reply = _answer(result, invocation.include)
     except FluxError as error:
-        return problem(error)
+        return _to_outsiders(error) if action == "callback" else problem(error)
+    if action == "execute":
+        reply.body["created"] = result.created
+    elif action == "callback":
+        reply.body = {"id": result.id, "status": result.status}
     return reply
 
 
@@ -224,9 +238,10 @@ def wake_message(ref: InstanceRef, hops: int = 0) -> str:
 
 def read_json(body: bytes | str, what: str, most_bytes: int) -> Any:
     """The JSON value of a text; None for an empty one. `CallerError` says what is wrong with `what`."""
-    if len(body) > most_bytes:
+    size = len(body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass"))
+    if size > most_bytes:
         message = (
-            f"{what} has {len(body)} bytes; at most {most_bytes} are taken (FLUX_MOST_BYTES): put what is larger into "
+            f"{what} has {size} bytes; at most {most_bytes} are taken (FLUX_MOST_BYTES): put what is larger into "
             f"a store of its own, and send its address"
         )
         raise PayloadTooLarge(message)
@@ -242,24 +257,38 @@ def read_json(body: bytes | str, what: str, most_bytes: int) -> Any:
         raise CallerError(message) from None
 
 
-def _tick(engine: FluxEngine, invocation: Invocation, deadline: DeadlineLike | None) -> Reply:
+def _to_outsiders(error: FluxError) -> Reply:
+    """The problem as the holder of a callback link may see it: he is told of the link, not of what is behind it."""
+    reply = problem(error)
+    if isinstance(error, NotFound):
+        reply.body["detail"] = "what this callback link belongs to is not there any more"
+    elif reply.status >= _OURS:
+        reply.body["detail"] = "the callback could not be taken; try it again later"
+    return reply
+
+
+def _tick(engine: FluxEngine, arguments: dict[str, Any], deadline: DeadlineLike | None) -> Reply:
     """A tick is but a hint, so there is no reason to bring it again to an instance that was deleted meanwhile.
 
     Nor to one whose workflow this engine does not know: the due index has it, for the deployment that does.
     """
     try:
-        return _answer(engine.wake(**invocation.arguments, deadline=deadline), invocation)
+        return _answer(engine.wake(**arguments, deadline=deadline))
     except NotFound as error:
-        return Reply(200, {"id": invocation.arguments["id"], "status": "gone", "detail": str(error)})
+        return Reply(200, {"id": arguments["id"], "status": "gone", "detail": str(error)})
 
 
-def _answer(result: FluxResult, invocation: Invocation) -> Reply:
-    return Reply(200 if result.state.terminal else 202, documents.instance(result, invocation.include))
+def _answer(result: FluxResult, include: tuple[str, ...] = ()) -> Reply:
+    return Reply(200 if result.state.terminal else 202, documents.instance(result, include))
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 -- as much as reads well in a message
+    """The value, if it is one that a message can hold; it may be as large and as deep as a body can be."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, str) and len(value) > _READABLE:
+        return f"{value[:_READABLE]!r}..."
+    return repr(value)[:_READABLE]
 
 
 def _spaced(name: str) -> str:

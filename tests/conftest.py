@@ -9,7 +9,18 @@ import threading
 from hypothesis import settings
 
 pytest_plugins = [
-    f"tests.services.{name}" for name in ("azure_functions", "azurite", "fake_gcs", "firestore", "moto", "postgres")
+    f"tests.services.{name}"
+    for name in (
+        "azure_functions",
+        "azurite",
+        "fake_gcs",
+        "firestore",
+        "functions",
+        "lambda_runtime",
+        "moto",
+        "postgres",
+        "pubsub",
+    )
 ]
 
 # No deadline: a property must not fail because the machine was busy. The blob reproduces a failure elsewhere.

@@ -181,8 +181,8 @@ class PostgresStorage(SqlStorage):
                     from flux_local.postgres_session import Sessions
                 except ImportError as error:
                     message = (
-                        f"PostgresStorage needs the driver psycopg ({error}). Install it with: "
-                        f"pip install 'flux-serverless[postgres]'"
+                        f"PostgresStorage needs the driver psycopg ({error}). Run pip install '.[postgres]' in the "
+                        f"checkout that Flux came from."
                     )
                     raise DefinitionError(message) from error
                 opened = Sessions(*self._settings, prepared=self._prepared)

@@ -17,7 +17,7 @@ from flux_core.ports import Mail
 from flux_gcp import FirestoreSettings, FirestoreStorage, firestore_wire
 from flux_gcp import settings as names
 from flux_gcp.firestore_layout import LARGEST, PARTS
-from tests.gcp.conftest import ORDER, head
+from tests.gcp.conftest import ORDER, head, loaded_of_googles
 from tests.gcp.relay import COMMIT, QUERY, Bill, Trouble
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class TestLaziness:
         program = (
             f"import sys; sys.path[:0] = [{str(root)!r}, {str(root / 'adapters')!r}]\n"
             "import flux_gcp; flux_gcp.FirestoreStorage('p'); flux_gcp.FirestoreStorage.from_env({})\n"
-            "print(sorted({'grpc', 'google.auth', 'google.api_core', 'google.cloud.firestore_v1'} & set(sys.modules)))"
+            f"print({loaded_of_googles()})"
         )
         told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert told.stdout == "[]\n"
@@ -269,8 +269,13 @@ class TestMessages:
 
     def test_nobody_at_the_address(self, open_store: Callable[..., FirestoreStorage]) -> None:
         store = open_store("127.0.0.1:1", timeout=0.5)
-        with pytest.raises(StorageUnavailable, match=rf"did not answer and was given up.*Is {names.EMULATOR} meant"):
+        with pytest.raises(StorageUnavailable, match=r"did not answer and was given up.*firestore\.googleapis\.com"):
             store.append(ORDER, 0, b"x")
+
+    def test_no_emulator_where_the_variable_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(names.EMULATOR, "127.0.0.1:1")
+        with pytest.raises(StorageUnavailable, match=rf"{names.EMULATOR} is set to '127\.0\.0\.1:1': does an emulator"):
+            FirestoreStorage("p", timeout=0.5).append(ORDER, 0, b"x")
 
     def test_a_limit_below_one_and_a_foreign_cursor_are_the_callers_mistake(self, store: FirestoreStorage) -> None:
         with pytest.raises(CallerError, match="at least 1, not 0"):

@@ -81,7 +81,7 @@ class TestArguments:
 
     def test_without_the_driver_the_message_says_how_to_get_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "flux_local.postgres_session", None)
-        with pytest.raises(DefinitionError, match=r"pip install 'flux-serverless\[postgres\]'"):
+        with pytest.raises(DefinitionError, match=r"pip install '\.\[postgres\]' in the checkout"):
             PostgresStorage("dbname=x").read(ORDER)
 
 
