@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks import (
     cold_start,
     cold_start_gcp,
+    cold_start_azure,
     durable_steps,
     durable_steps_blob,
     durable_steps_dynamodb,
@@ -42,6 +43,7 @@ SERVICES: Final[Mapping[str, Callable[[Path, int], list[Figure]]]] = {
     "blob": durable_steps_blob.measure,
     "coldstart": lambda folder, pairs: cold_start.measure(folder, min(pairs, 20)),
     "cold-gcp": cold_start_gcp.measure,
+    "azure": cold_start_azure.measure,
 }
 """Topics whose other side is a process of its own, which may be missing here."""
 TOPICS: Final = ("memory", "map", "sqlite", *SERVICES, "resume", "startup", "kit")

@@ -20,6 +20,7 @@ SERVICES = {
     "blob": "durable step in object storage",
     "coldstart": "cold start",
     "cold-gcp": "cold start on Google Cloud",
+    "azure": "cold start on Azure Functions",
 }
 """What needs a service that cannot be had is left out, with a word why."""
 
