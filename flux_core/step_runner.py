@@ -147,10 +147,10 @@ class Attempts:
         step, undo = action.step, action.undo
         ctx = self._context(step, action.attempt, undo=undo)
         handler: Any = step.handler
-        timeout = step.time_limit(undo=undo)
+        timeout = step.timeout
         if undo:
             assert step.compensate is not None  # noqa: S101 -- the machine undoes only what can be undone
-            handler = step.compensate.handler
+            handler, timeout = step.compensate.handler, step.compensate.timeout
         monotonic = self._clock.monotonic
         begun = monotonic()
         try:
