@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks import (
     cold_start,
-    cold_start_gcp,
     cold_start_azure,
+    cold_start_gcp,
     durable_steps,
     durable_steps_blob,
     durable_steps_dynamodb,
