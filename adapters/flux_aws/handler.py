@@ -1,4 +1,4 @@
-"""`lambda_handler`: workflows as a Lambda function. It converts, asks the host and converts back; it decides nothing."""
+"""`lambda_handler`: workflows as a Lambda function. It converts, asks the host, converts back; it decides nothing."""
 
 from __future__ import annotations
 
