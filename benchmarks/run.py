@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import (
-    cold_start,
+    cold_start_aws,
     cold_start_azure,
     cold_start_gcp,
     durable_steps,
@@ -41,9 +41,9 @@ SERVICES: Final[Mapping[str, Callable[[Path, int], list[Figure]]]] = {
     "dynamodb": durable_steps_dynamodb.measure,
     "firestore": durable_steps_firestore.measure,
     "blob": durable_steps_blob.measure,
-    "coldstart": lambda folder, pairs: cold_start.measure(folder, min(pairs, 20)),
+    "cold-aws": lambda folder, pairs: cold_start_aws.measure(folder, min(pairs, 20)),
     "cold-gcp": cold_start_gcp.measure,
-    "azure": cold_start_azure.measure,
+    "cold-azure": cold_start_azure.measure,
 }
 """Topics whose other side is a process of its own, which may be missing here."""
 TOPICS: Final = ("memory", "map", "sqlite", *SERVICES, "resume", "startup", "kit")

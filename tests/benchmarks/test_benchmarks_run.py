@@ -18,9 +18,9 @@ SERVICES = {
     "dynamodb": "durable step on DynamoDB",
     "firestore": "durable step on Firestore",
     "blob": "durable step in object storage",
-    "coldstart": "cold start",
+    "cold-aws": "cold start on Lambda",
     "cold-gcp": "cold start on Google Cloud",
-    "azure": "cold start on Azure Functions",
+    "cold-azure": "cold start on Azure Functions",
 }
 """What needs a service that cannot be had is left out, with a word why."""
 

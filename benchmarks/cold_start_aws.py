@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-TOPIC = "cold start"
+TOPIC = "cold start on Lambda"
 TARGET_MS = 40.0
 TARGET_MB = 15.0
 BARE = "only the SDK's client"
