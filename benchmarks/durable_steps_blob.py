@@ -35,7 +35,7 @@ def measure(folder: Path, blocks: int) -> list[Figure]:
         try:
             azure.create_container("benchmark")
             options = {"endpoint": azure.endpoint, "account_name": azurite.ACCOUNT, "account_key": azurite.KEY}
-            figures = _figures("Azurite", BlobStorage("az://benchmark", options=options), blocks)
+            figures = _figures("Azurite", BlobStorage("az://benchmark", options=options, time_limit=60), blocks)
         finally:
             process.kill()
     server, aws = moto.start()
@@ -46,7 +46,7 @@ def measure(folder: Path, blocks: int) -> list[Figure]:
             with urllib.request.urlopen(order, timeout=30):  # noqa: S310 -- as above
                 pass
             settings = {"endpoint": aws.endpoint, "region": "us-east-1", "access_key_id": "x", "secret_access_key": "y"}
-            figures += _figures("S3 (moto)", BlobStorage("s3://benchmark", options=settings), blocks)
+            figures += _figures("S3 (moto)", BlobStorage("s3://benchmark", options=settings, time_limit=60), blocks)
         finally:
             server.kill()
     return figures

@@ -1,10 +1,7 @@
 """A durable step of the whole engine on Firestore's emulator, against the bare commit of the same bytes.
 
-Small blocks in turn, in one process, over one channel of one client: a handler of the running workflow ends the
-engine's block, and then commits the records that the engine has just written once more, each on condition that it is
-not there, to another instance whose name has the same length. A third one gets them a second time: what two runs of
-the very same thing differ by is the noise of the method. A fourth gets them through `DocumentReference.create` of
-google-cloud-firestore, which is what one would write by hand.
+Over one channel of one client, by the method of `paired`. The same records also go through `DocumentReference.create`
+of google-cloud-firestore, which is what one would write by hand.
 """
 
 from __future__ import annotations
@@ -13,20 +10,22 @@ import os
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from benchmarks.figure import Figure, Samples
-from flux_core import Context, FluxEngine, InstanceRef, create_workflow
+from benchmarks import paired
+from flux_core import InstanceRef
 from flux_gcp import FirestoreStorage
 from flux_gcp.settings import EMULATOR
 from tests.services.firestore import start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from benchmarks.figure import Figure
+    from benchmarks.paired import Rows, Write
+    from flux_core import Header
 
 TOPIC = "durable step on Firestore"
 TARGET = 1.10
 BLOCK = 10
-"""Steps a block: short enough that all sides of a comparison see the same machine."""
 _PROJECT = "flux-benchmark"
 
 
@@ -37,7 +36,7 @@ def measure(folder: Path, blocks: int) -> list[Figure]:
     os.environ[EMULATOR] = host
     with process:
         try:
-            return _measure(blocks)
+            return _figures(blocks)
         finally:
             process.kill()
             os.environ.pop(EMULATOR)
@@ -45,106 +44,61 @@ def measure(folder: Path, blocks: int) -> list[Figure]:
                 os.environ[EMULATOR] = before
 
 
-class _Blocks:
-    """What the handlers of the measured workflow do at the end of each block."""
+def _figures(blocks: int) -> list[Figure]:
+    from google.cloud.firestore import Client
 
-    def __init__(self, storage: FirestoreStorage, ref: InstanceRef) -> None:
-        from google.cloud.firestore import Client
+    from flux_gcp import firestore_messages as m
 
-        self._storage = storage
-        self._ref = ref
-        storage.ensure()
-        assert storage._opened is not None
-        self._wire = storage._opened.wire
-        self._client = Client(project=_PROJECT)
-        self._next = 0
-        self._turn = 0
-        self._begun = 0.0
-        self.sides: dict[str, Callable[[Sequence[bytes], int], None]] = {
-            "bare": lambda records, seq: self._commits("b", records, seq),
-            "again": lambda records, seq: self._commits("c", records, seq),
-            "by hand": lambda records, seq: self._creates("d", records, seq),
-        }
-        self.seconds: dict[str, list[float]] = {name: [] for name in ("engine", *self.sides)}
-        self.sizes: list[int] = []
+    written: list[tuple[str, int, bytes]] = []
 
-    def end_block(self) -> None:
-        """Take the engine's time since the last block, and let the others write the same records."""
-        now = perf_counter()
-        records = self._storage.read(self._ref, self._next)
-        if self._next:
-            assert len(records) == BLOCK, f"{len(records)} records in a block of {BLOCK} steps"
-            self.seconds["engine"].append(now - self._begun)
-            self.sizes += map(len, records)
-        names = list(self.sides)
-        self._turn += 1
-        for name in names[self._turn % 3 :] + names[: self._turn % 3]:
-            begun = perf_counter()
-            self.sides[name](records, self._next)
-            if self._next:
-                self.seconds[name].append(perf_counter() - begun)
-        self._next += len(records)
-        self._begun = perf_counter()
+    class Watched(FirestoreStorage):
+        """Remembers what the engine wrote; that is a list's append, beside a request."""
 
-    def _commits(self, id: str, records: Sequence[bytes], seq: int) -> None:
+        def append(self, ref: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
+            written.append((ref.id, seq, record))
+            return super().append(ref, seq, record, header)
+
+    storage = Watched(_PROJECT, timeout=60)
+    storage.ensure()
+    assert storage._opened is not None
+    wire, layout = storage._opened.wire, storage._opened.wire.names
+    client = Client(project=_PROJECT)
+
+    def commits(id: str) -> Write:
         """The write that no durable engine can do without, through the store's own client."""
-        from flux_gcp.firestore_messages import CommitRequest, Document, Precondition, Value, Write
+        instance = layout.instance(InstanceRef("default", "benchmark", id))
 
-        wire, layout = self._wire, self._wire.names
-        instance = layout.instance(self._ref._replace(id=id))
-        for place, record in enumerate(records, seq):
-            document = Document(name=layout.record(instance, place), fields={"record": Value(bytes_value=record)})
-            write = Write(update=document, current_document=Precondition(exists=False))
-            request = CommitRequest(database=layout.database, writes=[write])
-            wire._commit(request, timeout=20.0, metadata=wire._to_database)
+        def write(rows: Rows) -> float:
+            begun = perf_counter()
+            for _, seq, record in rows:
+                document = m.Document(name=layout.record(instance, seq), fields={"record": m.Value(bytes_value=record)})
+                put = m.Write(update=document, current_document=m.Precondition(exists=False))
+                request = m.CommitRequest(database=layout.database, writes=[put])
+                wire._commit(request, timeout=20.0, metadata=wire._to_database)
+            return perf_counter() - begun
 
-    def _creates(self, id: str, records: Sequence[bytes], seq: int) -> None:
-        layout = self._wire.names
-        instance = layout.instance(self._ref._replace(id=id))
-        for place, record in enumerate(records, seq):
-            path = layout.record(instance, place).removeprefix(f"{layout.documents}/")
-            self._client.document(path).create({"record": record})
+        return write
 
-    def close(self) -> None:
-        """Close the client that is not the store's."""
-        self._client.close()
+    def creates(rows: Rows) -> float:
+        instance = layout.instance(InstanceRef("default", "benchmark", "d")).removeprefix(f"{layout.documents}/")
+        begun = perf_counter()
+        for _, seq, record in rows:
+            client.document(layout.record(instance, seq)).create({"record": record})
+        return perf_counter() - begun
 
-
-def _measure(blocks: int) -> list[Figure]:
-    storage = FirestoreStorage(_PROJECT)
-    sides = _Blocks(storage, InstanceRef("default", "benchmark", "a"))
-
-    def step(ctx: Context) -> object:
-        if ctx.current_step % BLOCK == 0:
-            sides.end_block()
-        ctx.data["attempts"] = ctx.current_step
-        return {"ok": True, "charge": "ch_00017", "amount": 4250}
-
-    builder = create_workflow("benchmark", version="1")
-    for number in range(BLOCK * (blocks + 1) + 1):
-        builder.step(f"step-{number}", step)
     try:
-        result = FluxEngine(storage, lease=3600).execute(builder, {"order": 1}, "a")
-        assert result.status == "completed", result.error
+        return paired.measure(
+            storage,
+            lambda first: written[first:],
+            commits("b"),
+            commits("c"),
+            blocks,
+            topic=TOPIC,
+            bare_write="bare commit",
+            target=TARGET,
+            block=BLOCK,
+            others={"DocumentReference.create": creates},
+        )
     finally:
-        sides.close()
+        client.close()
         storage.close()
-
-    def figure(name: str, unit: str, values: list[float], aim: float | None = None) -> Figure:
-        return Figure.of(TOPIC, name, unit, Samples.of(values), aim)
-
-    def over(one: str, other: str) -> list[float]:
-        return [mine / theirs for mine, theirs in zip(sides.seconds[one], sides.seconds[other], strict=True)]
-
-    def each(name: str) -> list[float]:
-        return [value / BLOCK * 1e6 for value in sides.seconds[name]]
-
-    return [
-        figure("engine", "µs/step", each("engine")),
-        figure("bare commit", "µs/step", each("bare")),
-        figure("DocumentReference.create", "µs/step", each("by hand")),
-        figure("engine over bare commit, paired blocks", "ratio", over("engine", "bare"), TARGET),
-        figure("engine over DocumentReference.create", "ratio", over("engine", "by hand")),
-        figure("bare commit over itself (noise)", "ratio", over("again", "bare")),
-        figure("bytes a record", "B", [float(size) for size in sides.sizes]),
-    ]

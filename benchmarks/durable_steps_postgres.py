@@ -53,7 +53,7 @@ class _Bare:
 def measure(_folder: Path, blocks: int) -> list[Figure]:
     """`blocks` pairs, on a server of its own."""
     with running(durable=True) as server:
-        storage = PostgresStorage(server.url)
+        storage = PostgresStorage(server.url, timeout=60)
         storage.ensure()
         bare, again = _Bare(server.url, "bare"), _Bare(server.url, "again")
         try:

@@ -2,6 +2,7 @@
 
 from flux_core.audit import AuditEntry
 from flux_core.builder import FlowBuilder, WorkflowBuilder, compensation, create_workflow, flow
+from flux_core.callbacks import Callbacks
 from flux_core.context import Context
 from flux_core.data import Data
 from flux_core.directives import FAIL, NOT_DONE, UNKNOWN, Directive, Done, sleep, sleep_until, verify, wait, wait_any
@@ -12,10 +13,12 @@ from flux_core.errors import (
     Conflict,
     CorruptRecord,
     DefinitionError,
+    ExpiredToken,
     FluxError,
     ImportUnfinished,
     InputInvalid,
     InputMutated,
+    InvalidToken,
     InvocationError,
     LeaseLost,
     LoopLimit,
@@ -25,6 +28,7 @@ from flux_core.errors import (
     PayloadTooLarge,
     PurgeUnfinished,
     Refused,
+    SchedulerUnavailable,
     SecretExposed,
     SecretsNotConfigured,
     SecretUnavailable,
@@ -53,6 +57,7 @@ from flux_core.ports import (
     Logger,
     Mail,
     PayloadStorage,
+    Scheduler,
     TraceSink,
     WorkflowStorage,
 )
@@ -75,6 +80,7 @@ __all__ = [
     "UNKNOWN",
     "AuditEntry",
     "BatchResult",
+    "Callbacks",
     "CallerError",
     "ChildFailed",
     "Clock",
@@ -89,6 +95,7 @@ __all__ = [
     "Done",
     "Entropy",
     "ErrorInfo",
+    "ExpiredToken",
     "FlowBuilder",
     "FluxConsoleLogger",
     "FluxEngine",
@@ -102,6 +109,7 @@ __all__ = [
     "InstancePage",
     "InstanceRef",
     "InstanceSummary",
+    "InvalidToken",
     "InvocationError",
     "JsonFileTraceSink",
     "LeaseLost",
@@ -117,6 +125,8 @@ __all__ = [
     "PurgeUnfinished",
     "Refused",
     "RetryPolicy",
+    "Scheduler",
+    "SchedulerUnavailable",
     "Secret",
     "SecretExposed",
     "SecretUnavailable",

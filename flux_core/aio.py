@@ -41,6 +41,8 @@ class AsyncEngine:
         self.skip_step = _awaited(engine.skip_step)
         self.wake = _awaited(engine.wake)
         self.recover = _awaited(engine.recover)
+        self.sweep = _awaited(engine.sweep)
+        self.callback = _awaited(engine.callback)
         self.get = _awaited(engine.get)
         self.list = _awaited(engine.list)
         self.audit = _awaited(engine.audit)
@@ -52,17 +54,17 @@ class AsyncEngine:
         @overload
         async def execute(
             self, workflow: Declared[NoInput], input: None = None, id: str | None = None,
-            *, deadline: DeadlineLike | None = None,
+            *, deadline: DeadlineLike | None = None, advance: bool = True,
         ) -> FluxResult: ...  # fmt: skip
         @overload
         async def execute(
             self, workflow: Declared[Input], input: Input | Mapping[str, object], id: str | None = None,
-            *, deadline: DeadlineLike | None = None,
+            *, deadline: DeadlineLike | None = None, advance: bool = True,
         ) -> FluxResult: ...  # fmt: skip
         @overload
         async def execute(
             self, workflow: str, input: object = None, id: str | None = None,
-            *, deadline: DeadlineLike | None = None,
+            *, deadline: DeadlineLike | None = None, advance: bool = True,
         ) -> FluxResult: ...  # fmt: skip
 
     async def execute(self, *args: Any, **named: Any) -> FluxResult:

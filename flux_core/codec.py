@@ -257,14 +257,21 @@ def _step_text(step: StepExecution) -> str:
     return f"{plain},{output},{rare}"
 
 
-def _step_of(path: str, fields: list[Any]) -> StepExecution:
-    step = StepExecution(path)
-    step.status, step.attempt, step.started_ms, step.ended_ms, step.run_ms, output, *rare = fields
-    step.output = output if type(output) in SCALARS else decode_tree(output)
-    if rare:
-        step.error, step.undo_attempt, step.compensated_ms, signals = rare
+def _steps(tree: dict[str, list[Any]]) -> dict[str, StepExecution]:
+    """The opposite of `_step_text`."""
+    steps = {}
+    for path, fields in tree.items():
+        if len(fields) == _USUAL:
+            steps[path] = StepExecution(path, *fields)
+            continue
+        step = steps[path] = StepExecution(path, *fields[:_USUAL])
+        step.error, step.undo_attempt, step.compensated_ms, signals = fields[_USUAL:]
         step.waiting_for = tuple(signals)
-    return step
+    return steps
+
+
+_USUAL = 6
+"""So many fields nearly every step has; the last of them is its output."""
 
 
 def decode_state(raw: bytes, ref: InstanceRef, seq: int) -> WorkflowState:
@@ -272,6 +279,8 @@ def decode_state(raw: bytes, ref: InstanceRef, seq: int) -> WorkflowState:
     where = f"snapshot {seq}"
     tree = _tree(raw, ref, where)
     try:
+        if b'"$' in raw:
+            _untag_state(tree)
         return _state(tree, ref, seq)
     except CorruptRecord as error:
         raise corrupt(ref, where, str(error)) from error
@@ -279,8 +288,22 @@ def decode_state(raw: bytes, ref: InstanceRef, seq: int) -> WorkflowState:
         raise corrupt(ref, where, f"its fields are not those of a snapshot ({error!r})") from error
 
 
-def _state(tree: dict[str, Any], ref: InstanceRef, seq: int) -> WorkflowState:
+def _untag_state(tree: dict[str, Any]) -> None:
     _untag(tree)
+    for fields in tree["steps"].values():
+        output = fields[_USUAL - 1]
+        if type(output) not in SCALARS:
+            fields[_USUAL - 1] = decode_tree(output)
+    for wait in tree["waits"].values():
+        if wait[2] is not None:
+            wait[2] = [decode_tree(wait[2][0])]
+    if "maps" in tree:
+        tree["maps"] = _untagged(tree["maps"])
+    if "starting" in tree:
+        tree["starting"][-1] = decode_tree(tree["starting"][-1])
+
+
+def _state(tree: dict[str, Any], ref: InstanceRef, seq: int) -> WorkflowState:
     state = WorkflowState(ref.tenant, ref.workflow, ref.id)
     state.seq = seq
     for name in _PLAIN:
@@ -297,17 +320,13 @@ def _state(tree: dict[str, Any], ref: InstanceRef, seq: int) -> WorkflowState:
         state.intents[key] = OpenIntent(attempt, undo=undo, error=known)
     state.kept = {path: Kept(*fields) for path, fields in tree["kept"].items()}
     for path, (signals, due, default) in tree["waits"].items():
-        shown = None if default is None else [decode_tree(default[0])]
-        state.waits[path] = OpenWait(tuple(signals), due, shown)
-    state.steps = {path: _step_of(path, fields) for path, fields in tree["steps"].items()}
+        state.waits[path] = OpenWait(tuple(signals), due, default)
+    state.steps = _steps(tree["steps"])
     state.frames = {path: Frame(*fields) for path, fields in tree.get("frames", {}).items()}
     state.lanes = {path: Lane(*fields) for path, fields in tree.get("lanes", {}).items()}
-    for path, items in tree.get("maps", {}).items():
-        found: Any = decode_tree(items)
-        state.items[path] = found
+    state.items = tree.get("maps", {})
     if "starting" in tree:
-        seq_, path, workflow, id_, input_hash, waits, input_ = tree["starting"]
-        state.starting = Starting(seq_, path, workflow, id_, input_hash, waits, decode_tree(input_))
+        state.starting = Starting(*tree["starting"])
     for path, child in tree.get("kin", {}).items():
         state.steps[path].child = child
     for path, decision in tree.get("decisions", {}).items():

@@ -13,7 +13,9 @@ from flux_core.errors import DefinitionError, StepTimeout
 from flux_core.generics import DataT_co, Generic, Input_co
 from flux_core.machine.forks import seen_data
 from flux_core.machine.identity import key_of
+from flux_core.names import check_key
 from flux_core.paths import iteration_of, lane_of, owner_of, root_of
+from flux_core.retry import seconds
 from flux_core.secret import Secret
 from flux_core.state import COMPENSATED, COMPENSATING, COMPENSATION_FAILED, COMPLETED, RUNNING, StepExecution
 from flux_core.values import copied
@@ -22,8 +24,10 @@ from flux_core.workflow import UNDO, WHILE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import timedelta
     from typing import Any, TypeVar, overload
 
+    from flux_core.callbacks import Callbacks
     from flux_core.generics import Async, Output, Plain, Suspending
     from flux_core.logger import StepLog
     from flux_core.ports import Clock, InstanceRef, Logger
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 class Surroundings:
     """What all attempts of one invocation share. The engine makes it; contexts read it."""
 
-    __slots__ = ("clock", "definition", "input", "logger", "ref", "secrets", "state")
+    __slots__ = ("callbacks", "clock", "definition", "input", "logger", "ref", "secrets", "state")
 
     def __init__(
         self,
@@ -49,8 +53,10 @@ class Surroundings:
         logger: Logger,
         secrets: Secrets,
         definition: WorkflowDefinition,
+        callbacks: Callbacks | None = None,
     ) -> None:
         """`definition` is the one at hand."""
+        self.callbacks = callbacks
         self.ref = ref
         self.state = state
         self.input = input_
@@ -372,6 +378,37 @@ class Context(Generic[Input_co, DataT_co]):
                 self.revealed = Revealed()
         self.revealed.add(name, value)
         return value
+
+    def callback_url(self, signal: str, *, expires: float | timedelta | None = None) -> str:
+        """A link by which somebody outside sends `signal` to this instance, once, without any other permission.
+
+        Whoever has it can POST a JSON payload to it until it `expires` (seconds or timedelta; the engine's setting
+        if not given). Attempts of the same step give out links that count as one; a step that is retried by hand gives
+        out a new one, and the old one is spent. `DefinitionError` without `FluxEngine(callbacks=...)`.
+        """
+        around, path = self._live(), self.path
+        if around.callbacks is None:
+            message = (
+                f"ctx.callback_url({signal!r}): the engine does not know where callbacks arrive; give it "
+                f"FluxEngine(callbacks=Callbacks(url, keys)), on a cloud FLUX_PUBLIC_URL and FLUX_CALLBACK_KEYS"
+            )
+            raise DefinitionError(message)
+        if path is None:
+            message = "only a step can give out a callback link"
+            raise DefinitionError(message)
+        from flux_core.callbacks import Ticket
+
+        limit = around.callbacks.expires if expires is None else seconds(expires, "callback_url(expires=...)")
+        return around.callbacks.url(
+            Ticket(
+                *around.ref,
+                check_key("signal name", signal),
+                path,
+                around.state.discarded.get(path, 0),
+                around.state.generation,
+                around.clock.now() + round(limit * 1000),
+            )
+        )
 
     def remaining(self) -> float | None:
         """Seconds until the attempt is cut; None if it has no limit."""

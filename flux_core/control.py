@@ -9,6 +9,7 @@ from flux_core.episode import write_record
 from flux_core.events import DefinitionChanged, RetryRequested, StepResolved
 from flux_core.load import load, load_log
 from flux_core.machine import decide, evolve
+from flux_core.state import WorkflowState
 from flux_core.trace import Watched
 
 TYPE_CHECKING = False
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from flux_core.load import Loaded
     from flux_core.ports import Clock, Entropy, InstanceRef, WorkflowStorage
     from flux_core.records import Record
-    from flux_core.state import WorkflowState
     from flux_core.trace import Telemetry
     from flux_core.workflow import WorkflowDefinition
 
@@ -52,9 +52,10 @@ class Control:
             if event is None or self._append(ref, definition, loaded, event):
                 return loaded
 
-    def begin(self, ref: InstanceRef, definition: WorkflowDefinition, first: Record, state: WorkflowState) -> bool:
-        """Append the first record of an instance that nobody owns yet; False if there is one already."""
-        return self._write(ref, definition, state, first)
+    def begin(self, ref: InstanceRef, definition: WorkflowDefinition, first: Record) -> WorkflowState | None:
+        """Append the first record of an instance that nobody owns yet; None if there is one already."""
+        state = WorkflowState(*ref)
+        return state if self._write(ref, definition, state, first) else None
 
     def _append(self, ref: InstanceRef, definition: WorkflowDefinition, loaded: Loaded, event: Event) -> bool:
         (record,) = decide(definition, loaded.state, event, self._clock.now()).records

@@ -226,15 +226,16 @@ def _not_a_key(key: object, step: str) -> Unserialisable:
 
 def _holds_bytes(value: Any) -> bool:
     """Whether bytes occur in it. Marshal writes a bytearray put in their place alike, so it cannot print these."""
-    stack = [value]
+    stack: list[Any] = [(value,)]
     while stack:
-        top = stack.pop()
-        kind = type(top)
-        if kind is bytes:
+        parts = stack.pop()
+        kinds = set(map(type, parts))  # of a long list nearly always one, and no container
+        if bytes in kinds:
             return True
-        if kind is dict:
-            stack.extend(top)
-            stack.extend(top.values())
-        elif kind in (list, tuple, set, frozenset):
-            stack.extend(top)
+        if not kinds.isdisjoint(_CONTAINERS):
+            stack += [part for part in parts if type(part) in _CONTAINERS]
+            stack += [part.values() for part in parts if type(part) is dict]
     return False
+
+
+_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})

@@ -19,6 +19,7 @@ from flux_core.errors import (
     DefinitionError,
     ImportUnfinished,
     InputInvalid,
+    InvalidToken,
     PurgeUnfinished,
     Refused,
     UnknownStep,
@@ -39,7 +40,7 @@ from flux_core.keys import mail_id
 from flux_core.load import Loaded, load, load_log, unknown_instance
 from flux_core.logger import FluxSilentLogger, GuardedLogger
 from flux_core.loop import EngineLoop
-from flux_core.machine import check_verb, continuation, failed_step, is_due
+from flux_core.machine import check_verb, continuation, failed_step, is_due, unowned_start
 from flux_core.machine.verbs import ALLOWED, NO_OP
 from flux_core.machine.waiting import mail_key
 from flux_core.memory import MemoryStorage
@@ -55,27 +56,45 @@ from flux_core.system import SystemClock, SystemEntropy
 from flux_core.trace import Telemetry
 from flux_core.values import canonical
 from flux_core.values import encode as encode_value
+from flux_core.waker import Waker
 from flux_core.workflow import Defaults, WorkflowDefinition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from typing import Any, overload
 
     from flux_core.aio import AsyncEngine
     from flux_core.audit import AuditEntry
+    from flux_core.callbacks import Callbacks, Ticket
     from flux_core.control import Log, Request
     from flux_core.generics import Input, NoInput
     from flux_core.instance import Instance
     from flux_core.machine import Continuation
-    from flux_core.ports import Clock, Codec, Due, Entropy, Logger, PayloadStorage, TraceSink, WorkflowStorage
+    from flux_core.ports import (
+        Clock,
+        Codec,
+        Due,
+        Entropy,
+        Logger,
+        PayloadStorage,
+        Scheduler,
+        TraceSink,
+        WorkflowStorage,
+    )
     from flux_core.secret import Resolver
     from flux_core.state import WorkflowState
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
     Declared = WorkflowBuilder[Input, Any] | WorkflowDefinition[Input, Any]
     DeadlineLike = float | timedelta | Callable[[], float]
+
+
+_AT_REST = frozenset({r.SUSP, r.ADOPT})
+"""Records after which an instance has no owner and may wait for mail alone."""
+_GRACE_MS = 5000
+"""So much later than a signal's own tick the sweeper would look after it."""
 
 
 class FluxEngine:
@@ -103,6 +122,8 @@ class FluxEngine:
         payloads: PayloadStorage | None = None,
         inline_bytes: int = 32 * 1024,
         codec: Codec | None = None,
+        scheduler: Scheduler | None = None,
+        callbacks: Callbacks | None = None,
     ) -> None:
         """`storage` defaults to a `MemoryStorage`; durations are seconds or timedelta.
 
@@ -112,7 +133,8 @@ class FluxEngine:
         `longest_invocation` ago. `on` maps hook names to functions. `secrets` (a function from name to value, or a
         mapping) is asked by `ctx.secret`. `redact` names the keys that trace events and log fields do not show, by
         default `DEFAULT_REDACTED`. Records, signals and snapshots of more than `inline_bytes` are kept in `payloads`,
-        if given. `codec` encodes all that is stored, payloads too. `DefinitionError` says what is wrong.
+        if given. `codec` encodes all that is stored, payloads too. `scheduler` is a queue that goes on with instances
+        in other invocations. `callbacks` makes the links of `ctx.callback_url`. `DefinitionError` says what is wrong.
         """
         if storage is not None and (isinstance(storage, type) or not hasattr(storage, "append")):
             message = f'storage must be a store, such as SQLiteStorage("orders.db") or MemoryStorage(); got {storage!r}'
@@ -132,7 +154,9 @@ class FluxEngine:
         self.redaction = Redaction(redact)
         self.logger = GuardedLogger(logger or FluxSilentLogger(), self.redaction)
         sinks = () if trace is None else (trace,) if hasattr(trace, "emit") else tuple(trace)
-        self.telemetry = Telemetry(sinks, on, self.logger, self.clock, self.redaction, Secrets(secrets))
+        self.telemetry = Telemetry(sinks, on, self.logger, self.clock, self.redaction, Secrets(secrets), callbacks)
+        self._callbacks = callbacks
+        self._waker = Waker(scheduler, self.clock, self.logger)
         if type(default_retries) is not int or default_retries < 0:
             message = f"default_retries must be a whole number from 0 on; got {default_retries!r}"
             raise DefinitionError(message)
@@ -149,7 +173,7 @@ class FluxEngine:
         self._requests = Control(self.storage, self.clock, self.entropy, self.telemetry)
         family = Family(self.storage, self.clock, self._requests, self._known)
         self._loop = EngineLoop(
-            self.storage, self.clock, self.entropy, self.logger, self.telemetry, self._lease, family
+            self.storage, self.clock, self.entropy, self.logger, self.telemetry, self._lease, family, self._waker
         )  # fmt: skip
         if isinstance(workflows, WorkflowBuilder | WorkflowDefinition | str):
             message = f"workflows must be a list of workflows: workflows=[{workflows!r}]"
@@ -164,17 +188,17 @@ class FluxEngine:
         @overload
         def execute(
             self, workflow: Declared[NoInput], input: None = None, id: str | None = None,
-            *, deadline: DeadlineLike | None = None,
+            *, deadline: DeadlineLike | None = None, advance: bool = True,
         ) -> FluxResult: ...  # fmt: skip
         @overload
         def execute(
             self, workflow: Declared[Input], input: Input | Mapping[str, object], id: str | None = None,
-            *, deadline: DeadlineLike | None = None,
+            *, deadline: DeadlineLike | None = None, advance: bool = True,
         ) -> FluxResult: ...  # fmt: skip
         @overload
         def execute(
             self, workflow: str, input: object = None, id: str | None = None,
-            *, deadline: DeadlineLike | None = None,
+            *, deadline: DeadlineLike | None = None, advance: bool = True,
         ) -> FluxResult: ...  # fmt: skip
 
     def execute(
@@ -184,12 +208,14 @@ class FluxEngine:
         id: str | None = None,
         *,
         deadline: DeadlineLike | None = None,
+        advance: bool = True,
     ) -> FluxResult:
         """Start an instance and advance it as far as it goes in this invocation.
 
         `id` makes it idempotent: the same id with the same input returns the instance there is, `created` False;
         with other input it is a `Conflict` (PROTOCOL rule 19). `deadline`: seconds or `timedelta` this invocation may
-        take, or a function that tells the seconds left. `InputInvalid` if the input does not fit.
+        take, or a function that tells the seconds left. Without `advance` it is only recorded, and left to the queue
+        or the sweeper. `InputInvalid` if the input does not fit.
         """
         begun = self.clock.monotonic()
         definition = self._workflow(workflow)
@@ -197,7 +223,13 @@ class FluxEngine:
         name = self.entropy.token() if id is None else check_key("id", id)
         ref = InstanceRef(self.tenant, definition.name, name)
         end = self._deadline(deadline)
-        state = self._loop.start(ref, definition, raw, hash_, end)
+        state: WorkflowState | None
+        if advance:
+            state = self._loop.start(ref, definition, raw, hash_, end)
+        else:
+            state = self._requests.begin(ref, definition, unowned_start(definition, raw, hash_, None, self.clock.now()))
+            if state is not None:
+                self._waker.now(ref)
         if state is not None:
             return FluxResult(state, definition, self.clock.monotonic() - begun, created=True)
         loaded = load(self.storage, ref)
@@ -207,7 +239,7 @@ class FluxEngine:
                 f"execute it with the input it was started with"
             )
             raise Conflict(message)
-        return self._ticked(ref, definition, loaded, end, begun, always=False)
+        return self._ticked(ref, definition, loaded, end, begun, always=False, advance=advance)
 
     def signal(
         self,
@@ -218,11 +250,16 @@ class FluxEngine:
         dedupe_id: str | None = None,
         *,
         deadline: DeadlineLike | None = None,
+        advance: bool = True,
+        nudge: bool = False,
     ) -> FluxResult:
         """Send a signal: consumed at once if it is awaited, else kept until a wait asks for it.
 
         Sending again with the same `dedupe_id` changes nothing; with another payload it is a `Conflict`. `Refused`
-        if the instance has completed or was cancelled, `UnknownInstance` if there is none.
+        if the instance has completed or was cancelled, `UnknownInstance` if there is none. Without `advance` it is
+        only put into the mailbox, and left to the queue or the sweeper. With `nudge` the due index knows of it before
+        the mailbox does, so that the sweeper finds it even if this call dies half-way and nobody sends it again: for
+        transports that do not redeliver, such as HTTP (PROTOCOL rule 11).
         """
         begun = self.clock.monotonic()
         definition = self._workflow(workflow)
@@ -246,13 +283,44 @@ class FluxEngine:
             late = self._late_signal(ref, Mail(name, key, 0, body))
             if late is not None:
                 return FluxResult(late, definition, self.clock.monotonic() - begun)
+        if (nudge or not advance) and last.type in _AT_REST:
+            grace = _GRACE_MS if advance else 0
+            self.storage.nudge(ref, last.epoch, self.clock.now() + grace)
         mail = Mail(name, key, self.clock.now(), body)
         self._same_payload(ref, mail, self.storage.put_mail(ref, mail))
         # Only now is the tail's word final: an owner who suspends after this look reads the mail himself (rule 5).
         loaded = load(self.storage, ref)
         if mail_key(mail) not in loaded.state.consumed:
             check_verb("signal", loaded.state)  # it may have ended between the two looks, without this signal
-        return self._ticked(ref, definition, loaded, end, begun)
+        return self._ticked(ref, definition, loaded, end, begun, advance=advance)
+
+    def callback(
+        self, token: str, payload: object = None, *, deadline: DeadlineLike | None = None, advance: bool = True
+    ) -> FluxResult:
+        """Send the signal that a link of `ctx.callback_url` stands for; the token is what follows `/callbacks/` in it.
+
+        Using it again with the same payload changes nothing, with another it is a `Conflict`. `InvalidToken` for what
+        this engine has not signed, `ExpiredToken` once its time is over or its step was retried.
+        """
+        if self._callbacks is None:
+            message = "this engine has no keys to read callback tokens with; give it FluxEngine(callbacks=...)"
+            raise InvalidToken(message)
+        ticket = self._callbacks.read(token, self.clock.now())
+        if ticket.tenant != self.tenant:
+            message = f"this callback token belongs to another tenant than {self.tenant!r}, whose engine this is"
+            raise InvalidToken(message)
+        ref = self._ref(self._workflow(ticket.workflow), ticket.id)
+        state = load(self.storage, ref).state
+        if state.discarded.get(ticket.path, 0) != ticket.occurrence or (
+            state.generation != ticket.generation and self._begun_anew(ref, ticket)
+        ):
+            from flux_core.callbacks import spent
+
+            raise spent(ticket)
+        return self.signal(
+            ticket.workflow, ticket.id, ticket.signal, payload, ticket.dedupe_id,
+            deadline=deadline, advance=advance, nudge=True,
+        )  # fmt: skip
 
     def retry_step(
         self,
@@ -265,6 +333,7 @@ class FluxEngine:
         who: str | None = None,
         why: str | None = None,
         deadline: DeadlineLike | None = None,
+        advance: bool = True,
     ) -> FluxResult:
         """Restore the data to what it was before `step`, then run it and the later ones; succeeded commits are kept.
 
@@ -281,7 +350,7 @@ class FluxEngine:
             check_verb("retry_step", state, force=force)
             return RetryRequested(step, log(), why, who, force=force, data=patch)
 
-        return self._control(definition, id, request, deadline)
+        return self._control(definition, id, request, deadline, advance=advance)
 
     def resume(
         self,
@@ -292,6 +361,7 @@ class FluxEngine:
         who: str | None = None,
         why: str | None = None,
         deadline: DeadlineLike | None = None,
+        advance: bool = True,
     ) -> FluxResult:
         """Go on: a failed instance from its failed step (or `from_step`, a name or 0-based place). Tick others."""
         definition = self._workflow(workflow)
@@ -299,14 +369,14 @@ class FluxEngine:
         ref = self._ref(definition, id)
         state = load(self.storage, ref).state
         if check_verb("resume", state) != ALLOWED:
-            return self.wake(definition, id, deadline=deadline)
+            return self.wake(definition, id, deadline=deadline, advance=advance)
 
         def request(state: WorkflowState, log: Log) -> Event | None:
             if check_verb("resume", state) != ALLOWED:
                 return None  # somebody else has resumed it meanwhile
             return RetryRequested(target or failed_step(state), log(), why, who, force=False)
 
-        return self._control(definition, id, request, deadline)
+        return self._control(definition, id, request, deadline, advance=advance)
 
     def cancel(
         self,
@@ -316,6 +386,7 @@ class FluxEngine:
         *,
         who: str | None = None,
         deadline: DeadlineLike | None = None,
+        advance: bool = True,
     ) -> FluxResult:
         """Stop the instance and undo its completed steps in reverse; a running one notices at its next checkpoint."""
         definition = self._workflow(workflow)
@@ -324,7 +395,7 @@ class FluxEngine:
             cell = check_verb("cancel", state)
             return None if cell == NO_OP or state.undoing else CancelRequested(reason, who)
 
-        return self._control(definition, id, request, deadline)
+        return self._control(definition, id, request, deadline, advance=advance)
 
     def pause(
         self,
@@ -334,6 +405,7 @@ class FluxEngine:
         who: str | None = None,
         why: str | None = None,
         deadline: DeadlineLike | None = None,
+        advance: bool = True,
     ) -> FluxResult:
         """Let nothing more begin until `unpause`: at once, or after the step that is running.
 
@@ -345,7 +417,7 @@ class FluxEngine:
             cell = check_verb("pause", state)
             return None if cell == NO_OP or state.paused or state.undoing else PauseRequested(why, who)
 
-        return self._control(self._workflow(workflow), id, request, deadline)
+        return self._control(self._workflow(workflow), id, request, deadline, advance=advance)
 
     def unpause(
         self,
@@ -355,13 +427,14 @@ class FluxEngine:
         who: str | None = None,
         why: str | None = None,
         deadline: DeadlineLike | None = None,
+        advance: bool = True,
     ) -> FluxResult:
         """End a pause and go on; also take back a pause that has not begun. Without a pause it changes nothing."""
 
         def request(state: WorkflowState, _log: Log) -> Event | None:
             return UnpauseRequested(why, who) if state.paused and not state.terminal else None
 
-        return self._control(self._workflow(workflow), id, request, deadline)
+        return self._control(self._workflow(workflow), id, request, deadline, advance=advance)
 
     def complete_step(
         self,
@@ -373,6 +446,7 @@ class FluxEngine:
         who: str | None = None,
         why: str | None = None,
         deadline: DeadlineLike | None = None,
+        advance: bool = True,
     ) -> FluxResult:
         """Put on record, by hand, that `step` (or its failed compensation) succeeded with `output`, and go on."""
         try:
@@ -380,7 +454,7 @@ class FluxEngine:
         except Unserialisable as error:
             message = f"complete_step of step {step!r}, id {id!r}: {error}"
             raise InputInvalid(message) from error
-        return self._resolve(workflow, id, step, s.COMPLETED, value, who, why, deadline)
+        return self._resolve(workflow, id, step, s.COMPLETED, value, who, why, deadline, advance=advance)
 
     def skip_step(
         self,
@@ -391,17 +465,54 @@ class FluxEngine:
         who: str | None = None,
         why: str | None = None,
         deadline: DeadlineLike | None = None,
+        advance: bool = True,
     ) -> FluxResult:
         """Put on record, by hand, that `step` (or its failed compensation) is left out, and go on."""
-        return self._resolve(workflow, id, step, s.SKIPPED, None, who, why, deadline)
+        return self._resolve(workflow, id, step, s.SKIPPED, None, who, why, deadline, advance=advance)
 
-    def wake(self, workflow: Workflow, id: str, *, deadline: DeadlineLike | None = None) -> FluxResult:
-        """Tick an instance: whatever can go on, goes on. Harmless at any time."""
+    def wake(
+        self,
+        workflow: Workflow,
+        id: str,
+        *,
+        tenant: str | None = None,
+        deadline: DeadlineLike | None = None,
+        advance: bool = True,
+    ) -> FluxResult:
+        """Tick an instance: whatever can go on, goes on. Harmless at any time.
+
+        `tenant`: of another one's instance, as the due index holds those of all.
+        """
         begun = self.clock.monotonic()
         definition = self._workflow(workflow)
         ref = self._ref(definition, id)
+        if tenant is not None:
+            ref = ref._replace(tenant=check_key("tenant", tenant))
         end = self._deadline(deadline)
-        return self._ticked(ref, definition, load(self.storage, ref), end, begun)
+        return self._ticked(ref, definition, load(self.storage, ref), end, begun, advance=advance)
+
+    def sweep(
+        self, limit: int = 1000, *, ahead: float | timedelta = 120.0, deadline: DeadlineLike | None = None
+    ) -> int:
+        """The sweeper's verb: see to it that what is due goes on; how many instances that are.
+
+        With a scheduler they are given to the queue, those too that will be due in `ahead` seconds, with the delay
+        that is left (PROTOCOL rule 8): so timers of any length are precise. `SchedulerUnavailable` if it does not
+        answer. Without one they are ticked here, as `recover` does.
+        """
+        scheduler = self._waker.scheduler
+        if scheduler is None:
+            return len(self.recover(limit, deadline=deadline))
+        end = self._deadline(deadline)
+        now = self.clock.now()
+        asked = 0
+        for entry in self._due(now + round(seconds(ahead, "sweep(ahead=...)") * 1000), limit):
+            if asked >= limit or (end is not None and end.budget() <= 0):
+                break
+            if self._is_known(entry.ref):
+                scheduler.wake(entry.ref, min(max(0, entry.due - now) / 1000, scheduler.horizon))
+                asked += 1
+        return asked
 
     def recover(
         self,
@@ -420,23 +531,15 @@ class FluxEngine:
             raise CallerError(message)
         end = self._deadline(deadline)
         ticked: list[FluxResult] = []
-        seen: set[InstanceRef] = set()
-        window = limit
-        while True:
-            entries = self.storage.due(self.clock.now(), window)
-            fresh = [entry for entry in entries if entry.ref not in seen]
-            for entry in fresh:
-                if len(ticked) >= limit or (end is not None and end.budget() <= 0):
-                    return ticked
-                seen.add(entry.ref)
-                result = self._recover_one(entry, end)
-                if result is not None:
-                    ticked.append(result)
-                    if on_result is not None:
-                        on_result(result)
-            if len(entries) < window:
-                return ticked
-            window *= 2
+        for entry in self._due(None, limit):
+            if len(ticked) >= limit or (end is not None and end.budget() <= 0):
+                break
+            result = self._recover_one(entry, end)
+            if result is not None:
+                ticked.append(result)
+                if on_result is not None:
+                    on_result(result)
+        return ticked
 
     if TYPE_CHECKING:
 
@@ -596,6 +699,11 @@ class FluxEngine:
         return self.redaction.value(value)
 
     @property
+    def scheduled(self) -> bool:
+        """Whether there is a queue that goes on with instances in other invocations."""
+        return self._waker.scheduler is not None
+
+    @property
     def workflows(self) -> Mapping[str, WorkflowDefinition]:
         """The workflows this engine knows, by name."""
         return {name: bound for name, (_, bound) in dict(self._registry).items()}
@@ -644,6 +752,8 @@ class FluxEngine:
         who: str | None,
         why: str | None,
         deadline: DeadlineLike | None,
+        *,
+        advance: bool,
     ) -> FluxResult:
         definition = self._workflow(workflow)
         definition.step(step)
@@ -653,7 +763,7 @@ class FluxEngine:
             check_verb(verb, state, step=step)
             return StepResolved(step, how, output, who, why, log())
 
-        return self._control(definition, id_, request, deadline)
+        return self._control(definition, id_, request, deadline, advance=advance)
 
     def _control(
         self,
@@ -661,13 +771,15 @@ class FluxEngine:
         id_: str,
         request: Request,
         deadline: DeadlineLike | None,
+        *,
+        advance: bool,
     ) -> FluxResult:
         """Append what a verb asks for to the log itself, then tick (PROTOCOL rule 6)."""
         begun = self.clock.monotonic()
         ref = self._ref(definition, id_)
         end = self._deadline(deadline)
         loaded = self._requests.request(ref, definition, request)
-        return self._ticked(ref, definition, loaded, end, begun, always=not loaded.state.owned)
+        return self._ticked(ref, definition, loaded, end, begun, always=not loaded.state.owned, advance=advance)
 
     def _late_signal(self, ref: InstanceRef, mail: Mail) -> WorkflowState | None:
         """Its state if the signal was delivered before it ended, None if it was opened again; refused otherwise."""
@@ -678,6 +790,11 @@ class FluxEngine:
                 return state
         check_verb("signal", state)
         return None
+
+    def _begun_anew(self, ref: InstanceRef, ticket: Ticket) -> bool:
+        """Whether the step has been retried since, although it had not succeeded: only the log knows."""
+        resets = [record.body["reset"] for record in load_log(self.storage, ref) if "reset" in record.body]
+        return any(ticket.path in reset for reset in resets[ticket.generation :])
 
     def _same_payload(self, ref: InstanceRef, mail: Mail, found: Mail | None) -> None:
         if found is None or found.body == mail.body:
@@ -710,18 +827,43 @@ class FluxEngine:
         begun: float,
         *,
         always: bool = True,
+        advance: bool = True,
     ) -> FluxResult:
         state = loaded.state
         if always or is_due(state, self.clock.now()):
-            state = self._loop.tick(ref, definition, loaded, end)
+            if advance:
+                state = self._loop.tick(ref, definition, loaded, end)
+            else:
+                self._waker.now(ref)
         return FluxResult(state, definition, self.clock.monotonic() - begun)
+
+    def _due(self, until: int | None, window: int) -> Iterator[Due]:
+        """The entries of the due index up to `until` (None: now, at each look), earliest first, each instance once.
+
+        However many of them nobody can do anything about, the others come after them.
+        """
+        seen: set[InstanceRef] = set()
+        while True:
+            entries = self.storage.due(self.clock.now() if until is None else until, window)
+            for entry in entries:
+                if entry.ref not in seen:
+                    seen.add(entry.ref)
+                    yield entry
+            if len(entries) < window:
+                return
+            window *= 2
+
+    def _is_known(self, ref: InstanceRef) -> bool:
+        known = ref.workflow in self._registry
+        if not known:
+            self.logger.warn("due, but its workflow is not registered", workflow=ref.workflow, id=ref.id)
+        return known
 
     def _recover_one(self, entry: Due, end: Deadline | None) -> FluxResult | None:
         ref = entry.ref
-        known = self._registry.get(ref.workflow)
-        if known is None:
-            self.logger.warn("due, but its workflow is not registered", workflow=ref.workflow, id=ref.id)
+        if not self._is_known(ref):
             return None
+        known = self._registry[ref.workflow]
         begun = self.clock.monotonic()
         try:
             state = self._loop.tick(ref, known[1], load(self.storage, ref), end, swept=entry.due)

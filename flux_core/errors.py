@@ -63,6 +63,14 @@ class Refused(CallerError):
     """The verb is not allowed in the instance's present status (table of verbs in SEMANTICS)."""
 
 
+class InvalidToken(CallerError):
+    """A callback token that none of the keys has signed."""
+
+
+class ExpiredToken(CallerError):
+    """A callback token that was good once: its time is over, or the step that handed it out was retried."""
+
+
 class PayloadTooLarge(CallerError):
     """The store's service keeps nothing of that size, and the engine was given no `payloads=` to keep it elsewhere."""
 
@@ -139,6 +147,10 @@ class InvocationError(FluxError):
 
 class StorageUnavailable(InvocationError):
     """The store did not answer, is full, locked or throttled. A write may or may not have happened."""
+
+
+class SchedulerUnavailable(InvocationError):
+    """The queue did not answer. Nothing is lost: the due index has what it was to be told."""
 
 
 class LeaseLost(InvocationError):

@@ -9,16 +9,16 @@ from __future__ import annotations
 from flux_core import records as r
 from flux_core import state as s
 from flux_core.codec import decode_record, encode_payload
-from flux_core.errors import PurgeUnfinished, Refused, UnknownInstance
+from flux_core.errors import PurgeUnfinished, Refused, StorageUnavailable, UnknownInstance
 from flux_core.events import CancelRequested, RetryRequested
 from flux_core.keys import mail_id
 from flux_core.load import load
-from flux_core.machine import check_verb, failed_step, first_of_child
+from flux_core.machine import check_verb, failed_step, unowned_start
 from flux_core.machine.children import end_of
-from flux_core.machine.identity import end_signal, is_end_signal
+from flux_core.machine.identity import end_id, end_signal, is_end_signal
 from flux_core.machine.verbs import ALLOWED, NO_OP
 from flux_core.ports import InstanceRef, Mail
-from flux_core.state import WorkflowState
+from flux_core.state import ErrorInfo, WorkflowState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flux_core.control import Control, Log
     from flux_core.events import Event
     from flux_core.ports import Clock, WorkflowStorage
+    from flux_core.records import Record
     from flux_core.state import Starting
     from flux_core.workflow import WorkflowDefinition
 
@@ -34,10 +35,19 @@ if TYPE_CHECKING:
 class Errand:
     """What is left to do once an invocation has let go of its instance: a tick, or an entry that is done with."""
 
-    __slots__ = ("if_enough", "ref", "settles")
+    __slots__ = ("downward", "if_enough", "ref", "settles")
 
-    def __init__(self, ref: InstanceRef, settles: tuple[int, int] | None = None, *, if_enough: bool = False) -> None:
+    def __init__(
+        self,
+        ref: InstanceRef,
+        settles: tuple[int, int] | None = None,
+        *,
+        if_enough: bool = False,
+        downward: bool = False,
+    ) -> None:
         self.ref = ref
+        self.downward = downward
+        """Whether it is the tick of a child, which need not be done in this invocation."""
         self.settles = settles
         """The sequence number and the due entry to remove; None: tick the instance."""
         self.if_enough = if_enough
@@ -50,6 +60,8 @@ class Errands:
     def __init__(self) -> None:
         self._queue: list[Errand] = []
         self._ticks: dict[InstanceRef, Errand] = {}
+        self.downward = 0
+        """How many of them are ticks of children."""
 
     def add(self, errand: Errand) -> None:
         """To be done after those that are there."""
@@ -58,6 +70,7 @@ class Errands:
             if known is not errand:
                 known.if_enough = known.if_enough and errand.if_enough
                 return
+        self.downward += errand.downward
         self._queue.append(errand)
 
     def __bool__(self) -> bool:
@@ -66,6 +79,7 @@ class Errands:
     def next(self) -> Errand:
         """The first one, which is taken out."""
         errand = self._queue.pop(0)
+        self.downward -= errand.downward
         if errand.settles is None:
             del self._ticks[errand.ref]
         return errand
@@ -92,16 +106,36 @@ class Family:
         definition = self.definition_of(starting.workflow)
         ref = InstanceRef(parent.tenant, starting.workflow, starting.id)
         kin = [parent.workflow, parent.id, starting.path] if starting.waits else None
-        first = first_of_child(definition, starting.input, starting.input_hash, kin, self._clock.now())
-        if not self._control.begin(ref, definition, first, WorkflowState(*ref)):
+        first = unowned_start(definition, starting.input, starting.input_hash, kin, self._clock.now())
+        try:
+            child = self._begun_or_found(ref, definition, first, state)
+        except PurgeUnfinished as error:
+            if not starting.waits:
+                message = f"{parent.workflow}/{parent.id} cannot start a child yet: {error}"
+                raise StorageUnavailable(message) from error
+            # Nobody can create it before it is gone: the step fails, and says what to do.
+            gone = _gone(ref, f"{error}; then retry the step {starting.path!r} of {parent.workflow}/{parent.id}")
+            self._put_end(parent, gone, f"{ref.id}.deleted.{starting.seq}")
+            return
+        if child is not None and starting.waits and child.terminal and _has_heard(state, child):
+            # It was cancelled, or cannot go on, and stays so: the step hears of it once more, and fails again.
+            self._put_end(parent, child, f"{end_id(child)}.{state.generation}")
+        errands.add(Errand(ref, downward=True))
+
+    def _begun_or_found(
+        self, ref: InstanceRef, definition: WorkflowDefinition, first: Record, parent: WorkflowState
+    ) -> WorkflowState | None:
+        """None for a child that is now created, else the one that was there, opened again if it is to be."""
+        while self._control.begin(ref, definition, first) is None:
             try:
-                child = self._control.request(ref, definition, lambda child, log: _again(child, log, state)).state
+                return self._control.request(ref, definition, lambda child, log: _again(child, log, parent)).state
             except Refused:  # somebody has to settle something there first, a compensation that failed for example
-                child = load(self._storage, ref).state
-            if starting.waits and child.terminal and _has_heard(state, child):
-                # It was cancelled, or cannot go on, and stays so: the step hears of it once more, and fails again.
-                self._put_end(parent, child, f"{child.id}.{child.generation}.{state.generation}")
-        errands.add(Errand(ref))
+                return load(self._storage, ref).state
+            except PurgeUnfinished:
+                raise
+            except UnknownInstance:  # its deletion has come to its end just now: create it
+                continue
+        return None
 
     def cancel(self, parent: InstanceRef, child: str, errands: Errands) -> None:
         """Cancel a child (`workflow/id`), unless it has ended."""
@@ -117,11 +151,9 @@ class Family:
             self._control.request(ref, self.definition_of(workflow), request)
         except UnknownInstance:
             # It was deleted, or left behind when its parent was imported: nobody but us can tell of an end.
-            gone = WorkflowState(*ref)
-            gone.status = s.CANCELLED
-            self._put_end(parent, gone, f"{id_}.gone")
+            self._put_end(parent, _gone(ref, "it is not in the store"), f"{id_}.gone")
             return
-        errands.add(Errand(ref))
+        errands.add(Errand(ref, downward=True))
 
     def tell(self, ref: InstanceRef, state: WorkflowState, errands: Errands) -> None:
         """Put the end of an instance into its parent's mailbox, and have the parent ticked if that is of use."""
@@ -129,7 +161,7 @@ class Family:
         workflow, id_, _ = state.parent
         parent = InstanceRef(ref.tenant, workflow, id_)
         if self._tail(parent) is not None:
-            self._put_end(parent, state, _end_id(state))
+            self._put_end(parent, state, end_id(state))
             errands.add(Errand(parent, if_enough=state.status == s.COMPLETED))
         header = self._storage.header(ref)
         if header is not None and header.due is not None:
@@ -168,10 +200,12 @@ def _again(child: WorkflowState, log: Log, parent: WorkflowState) -> Event | Non
     return RetryRequested(failed_step(child), log(), why, None, force=False)
 
 
-def _end_id(child: WorkflowState) -> str:
-    """One end a generation: a child that was opened again ends again."""
-    return f"{child.id}.{child.generation}"
+def _gone(ref: InstanceRef, why: str) -> WorkflowState:
+    """A child that is not there any more, as its parent hears of it."""
+    state = WorkflowState(*ref)
+    state.status, state.error = s.CANCELLED, ErrorInfo("UnknownInstance", why, None)
+    return state
 
 
 def _has_heard(parent: WorkflowState, child: WorkflowState) -> bool:
-    return f"{end_signal(child.id)}/{mail_id(_end_id(child))}" in parent.consumed
+    return f"{end_signal(child.id)}/{mail_id(end_id(child))}" in parent.consumed

@@ -64,9 +64,9 @@ class Flight:
         self.paths[path] = _nothing
         self._pauses[path] = self._clock.monotonic() + seconds, event
 
-    def landed(self) -> Event | None:
-        """What came of an attempt that has ended already, if one has; without threads none has before it is awaited."""
-        return None if self._virtual else self._ended_within(0.0)
+    def landed(self, seconds: float = 0.0) -> Event | None:
+        """What came of an attempt that has ended, or does within `seconds`; without threads none does unawaited."""
+        return None if self._virtual else self._ended_within(seconds)
 
     def next(self, seconds: float | None) -> Event | None:
         """What comes next: the outcome of an attempt, or the end of a pause; None if nothing does within `seconds`.

@@ -48,16 +48,18 @@ class Instance(Generic[Input]):
 
         @overload
         def execute(
-            self: Instance[NoInput], input: None = None, *, deadline: DeadlineLike | None = None
+            self: Instance[NoInput], input: None = None, *, deadline: DeadlineLike | None = None, advance: bool = True
         ) -> FluxResult: ...
         @overload
         def execute(
-            self, input: Input | Mapping[str, object], *, deadline: DeadlineLike | None = None
+            self, input: Input | Mapping[str, object], *, deadline: DeadlineLike | None = None, advance: bool = True
         ) -> FluxResult: ...
 
-    def execute(self, input: object = None, *, deadline: DeadlineLike | None = None) -> FluxResult:
+    def execute(
+        self, input: object = None, *, deadline: DeadlineLike | None = None, advance: bool = True
+    ) -> FluxResult:
         """Start it, or return it as it is if the same input has started it before."""
-        return self.engine.execute(self._definition, input, self.id, deadline=deadline)
+        return self.engine.execute(self._definition, input, self.id, deadline=deadline, advance=advance)
 
     @property
     def status(self) -> str:

@@ -59,10 +59,12 @@ if TYPE_CHECKING:
     from flux_core.flight import Flight
     from flux_core.ports import Clock, Entropy, InstanceRef, Logger, Mail, WorkflowStorage
     from flux_core.records import Record
+    from flux_core.waker import Waker
     from flux_core.workflow import WorkflowDefinition
 
 _CALLS = (RunStep, EvaluateCondition, Probe, Join)  # a union written in place would be made anew every time
 _LETTING_GO = (HandOver, Finish, Rest, Ignore, TellParent)
+_OF_NOBODY = (Advanced, MailRead)  # events that no attempt has brought
 _NO_VALUES: dict[str, object] = {}
 _RESERVE = 0.6
 """The part of a lease that has to be left when a step starts; else it is renewed first.
@@ -70,9 +72,10 @@ _RESERVE = 0.6
 A step that nobody watches lasts less than half a lease, and one that is watched is renewed after half.
 """
 _QUICK_MS = 1.0
-_QUICK_FROM = 8
+_QUICK_FROM = 4
 """A step of which so many attempts in a row took no longer is called in place, even where others may run beside it: to
-hand it to a thread would take longer."""
+hand it to a thread would take longer. Until that is known, an attempt that is alone is given so long to end before
+another begins beside it."""
 
 
 class EngineLoop:
@@ -87,8 +90,10 @@ class EngineLoop:
         telemetry: Telemetry,
         lease: float,
         family: Family,
+        waker: Waker,
     ) -> None:
         self.storage = storage
+        self.waker = waker
         self.family = family
         self.clock = clock
         self.entropy = entropy
@@ -129,17 +134,26 @@ class EngineLoop:
     def _with_errands(self, first: _Run, state: WorkflowState, end: Deadline | None) -> WorkflowState:
         """Tick the children and parents that a run has left to be ticked, as far as there is time for it.
 
-        To what is not done here the due index leads others. It returns the state of the run's own instance.
+        Of several children the queue, if there is one, brings all but one to other invocations, which run beside this
+        one. To what is not done here the due index leads others. It returns the state of the run's own instance.
         """
         errands = first.errands
         if not errands:
             return state
         held: dict[InstanceRef, Loaded] = {}
         _hold_on_to(held, first, state)
-        while errands and (end is None or end.budget() > 0):
+        waker = self.waker
+        while errands:
             errand = errands.next()
             ref, settles = errand.ref, errand.settles
-            if settles is not None:
+            if end is not None and end.budget() <= 0:
+                if waker.scheduler is None:
+                    break
+                if settles is None:
+                    waker.now(ref)
+            elif errand.downward and errands.downward and waker.scheduler is not None:
+                waker.now(ref)
+            elif settles is not None:
                 self.storage.settle(ref, settles[0], settles[1], None)
             elif not errand.if_enough or self.family.is_enough(ref):
                 self._tick_beside(ref, end, errands, held)
@@ -178,7 +192,7 @@ class _Run:
     __slots__ = (
         "_attempts", "_begun", "_cancelled", "_clock", "_definition", "_end", "_entropy", "_family", "_first",
         "_flight", "_held", "_lease", "_logger", "_looked", "_observed", "_quick", "_slow", "_storage", "_telemetry",
-        "_undoing", "_watchdog", "_watched", "episode", "errands",
+        "_undoing", "_waker", "_watchdog", "_watched", "episode", "errands",
     )  # fmt: skip
 
     def __init__(
@@ -193,6 +207,7 @@ class _Run:
         errands: Errands | None = None,
     ) -> None:
         self._storage = loop.storage
+        self._waker = loop.waker
         self._family = loop.family
         self.errands = Errands() if errands is None else errands
         """What is left to do in other instances."""
@@ -299,10 +314,11 @@ class _Run:
                     return
                 case HandOver():
                     episode.save_snapshot()
+                    self._waker.now(episode.ref)
                     return
                 case Finish():
                     return
-            beside = self._flight is not None and not isinstance(event, Advanced | MailRead)
+            beside = self._flight is not None and not isinstance(event, _OF_NOBODY)
 
     def _hindrance(self, action: Call, event: Event, *, beside: bool) -> Event | None:
         """What to decide on instead of calling anything; None if the call can be made now."""
@@ -340,8 +356,11 @@ class _Run:
 
     # --- attempts at the same time ------------------------------------------------------------------------
 
-    def _next(self) -> Event:
-        """What to decide on next: the outcome of an attempt that has ended meanwhile, or what can begin now."""
+    def _next(self, patience: float = 0.0) -> Event:
+        """What to decide on next: the outcome of an attempt that has ended meanwhile, or what can begin now.
+
+        For `patience` seconds nothing else begins, unless an attempt ends.
+        """
         flight = self._flight
         if flight is None or not flight.paths:
             if self._held is not None:
@@ -353,7 +372,7 @@ class _Run:
         if self._held is not None:
             return self._await(None)
         try:
-            landed = flight.landed()
+            landed = flight.landed(patience)
         except (KeyboardInterrupt, SystemExit):
             self._let_go(flight.raised)
             raise
@@ -411,7 +430,8 @@ class _Run:
         attempts.announce(action)
         one = attempts.apart(action.step.path)
         flight.begin(action.step.path, lambda: one.carry_out(action), one.disown)
-        return self._next()
+        trial = len(flight.paths) == 1 and self._quick.get(action.step.declared, 1) > 0
+        return self._next(_QUICK_MS / 1000 if trial else 0.0)
 
     def _pause(self, action: BackOff) -> Event:
         """Let the pause before the next attempt pass while others go on."""
@@ -549,6 +569,8 @@ class _Run:
         if action.due != action.then:
             self._storage.settle(self.episode.ref, self.episode.state.seq, action.due, action.then)
         self.episode.save_snapshot()
+        if action.then is not None:
+            self._waker.at(self.episode.ref, action.then)
 
     def _move_entry(self, due: int | None) -> None:
         """An entry that came too early becomes `due`, if nobody has changed it since (PROTOCOL rule 7)."""

@@ -21,6 +21,15 @@ def owner_of(lane: str) -> str:
     return lane[: lane.rindex("[")] if lane.endswith("]") else lane.rpartition(".")[0]
 
 
+def place_of(lane: str) -> tuple[str, str]:
+    """The branch or loop that a lane belongs to, and which of its lanes it is: `poll` and `17`, `check` and `then`."""
+    if lane.endswith("]"):
+        owner, _, inside = lane[:-1].rpartition("[")
+    else:
+        owner, _, inside = lane.rpartition(".")
+    return owner, inside
+
+
 def around(path: str) -> Iterator[str]:
     """The branches and loops that a step is in, the innermost first."""
     while lane := lane_of(path):
@@ -35,11 +44,10 @@ def root_of(path: str) -> str:
 
 def declared(path: str) -> str:
     """The path as the definition has it: `poll.fetch` for `poll[17].fetch`."""
-    while True:
-        before, bracket, rest = path.partition("[")
-        if not bracket:
-            return path
+    while "[" in path:
+        before, _, rest = path.partition("[")
         path = before + rest.partition("]")[2]
+    return path
 
 
 def iteration_of(path: str) -> int | None:

@@ -225,6 +225,22 @@ class Entropy(Protocol):
         """A number in [0, 1): the jitter of a back-off."""
 
 
+class Scheduler(Protocol):
+    """A queue that brings ticks: how a cloud goes on with an instance in another invocation (PROTOCOL rule 8).
+
+    Nothing depends on it but how soon: the due index knows of every tick, and the sweeper asks for it again.
+    """
+
+    horizon: float
+    """Seconds: the longest delay that it can carry out. What is due later, the sweeper asks for in time."""
+
+    def wake(self, ref: InstanceRef, delay: float) -> None:
+        """Have the instance ticked once `delay` seconds (0 to `horizon`) have passed, at least once, and not sooner.
+
+        `SchedulerUnavailable` if the service did not answer. It must return within seconds: an invocation waits for it.
+        """
+
+
 class TraceSink(Protocol):
     """Where trace events go. An exception in `emit` is logged and counted, and changes nothing."""
 

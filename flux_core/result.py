@@ -20,7 +20,7 @@ _BAD = frozenset({FAILED, ROLLED_BACK, CANCELLED, STUCK, BLOCKED})
 class FluxResult:
     """The instance as the verb left it."""
 
-    __slots__ = ("_definition", "created", "data", "duration", "error", "history", "id", "state", "status", "workflow")
+    __slots__ = ("_definition", "_history", "created", "data", "duration", "error", "id", "state", "status", "workflow")
 
     def __init__(
         self, state: WorkflowState, definition: WorkflowDefinition, duration: float, *, created: bool = False
@@ -32,14 +32,20 @@ class FluxResult:
         self.id = state.id
         self.status = state.status
         self.data: dict[str, object] = dict(state.data)
-        self.history: list[StepExecution] = history(state)
-        """One entry a step in definition order."""
+        self._history: list[StepExecution] | None = None
         self.error: ErrorInfo | None = state.error or state.failure
         """Why it failed, is stuck, blocked or was cancelled; `str()` is the message."""
         self.duration = duration
         """Seconds this call took."""
         self.created = created
         """Whether this call created the instance."""
+
+    @property
+    def history(self) -> list[StepExecution]:
+        """One entry a step in definition order. The same list every time."""
+        if self._history is None:
+            self._history = history(self.state)
+        return self._history
 
     if TYPE_CHECKING:
 

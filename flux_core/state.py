@@ -118,19 +118,28 @@ class StepExecution:
         "waiting_for",
     )
 
-    def __init__(self, path: str) -> None:
+    def __init__(
+        self,
+        path: str,
+        status: str = PENDING,
+        attempt: int = 0,
+        started_ms: int | None = None,
+        ended_ms: int | None = None,
+        run_ms: float | None = None,
+        output: object = None,
+    ) -> None:
         self.path = path
         """Its name, and in branches and loops where it is: `poll[17].fetch`."""
         self.nested = type(path) is str and "." in path  # a damaged record may say anything
-        self.status = PENDING
-        self.attempt = 0
+        self.status = status
+        self.attempt = attempt
         self.undo_attempt = 0
-        self.output: object = None
+        self.output = output
         self.error: str | None = None
-        self.started_ms: int | None = None
-        self.ended_ms: int | None = None
+        self.started_ms = started_ms
+        self.ended_ms = ended_ms
         self.compensated_ms: int | None = None
-        self.run_ms: float | None = None
+        self.run_ms = run_ms
         self.waiting_for: tuple[str, ...] = ()
         self.decision: str | int | bool | None = None
         """What a branch or loop last decided: the case, the number of iterations, or whether there is another one."""

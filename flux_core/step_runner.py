@@ -44,7 +44,20 @@ if TYPE_CHECKING:
     from flux_core.validation import Validator
     from flux_core.workflow import Merge, StepDefinition, WorkflowDefinition
 
-    _Recorded = dict[str, object] | Callable[[], dict[str, object]]
+
+class _Seen:
+    """The data as the lane of a fork sees it, copied; it is made of the records when a handler asks for it."""
+
+    __slots__ = ("_path", "_state", "tracker")
+
+    def __init__(self, state: WorkflowState, path: str) -> None:
+        self._state = state
+        self._path = path
+
+    def __call__(self) -> dict[str, object]:
+        seen = seen_data(self._state, self._path)
+        self.tracker = DataTracker({key: copied(value) for key, value in seen.items()})
+        return self.tracker.values
 
 
 class Attempts:
@@ -75,8 +88,8 @@ class Attempts:
         self._clock = clock
         self._entropy = entropy
         self.tracker = DataTracker(state.data)
-        self._recorded: _Recorded = self.tracker.values
-        self._around = Surroundings(ref, state, None, clock, logger, telemetry.secrets, workflow)
+        self._recorded: dict[str, object] | _Seen = self.tracker.values
+        self._around = Surroundings(ref, state, None, clock, logger, telemetry.secrets, workflow, telemetry.callbacks)
         self._input = _Input(self._around, workflow.validator)
         self._budget = budget
         self._watched = watched
@@ -95,18 +108,11 @@ class Attempts:
         It may be used by another thread. What it brings is for the records alone.
         """
         other = Attempts.__new__(Attempts)
-        other._around, other._input, other._started = self._around, self._input, self._started  # noqa: SLF001 -- its own
-        other._budget, other._clock, other._entropy = self._budget, self._clock, self._entropy  # noqa: SLF001 -- kind
+        other._around, other._input = self._around, self._input  # noqa: SLF001 -- one of its own kind
+        other._budget, other._clock, other._entropy = self._budget, self._clock, self._entropy  # noqa: SLF001 -- the same
         other._definition_of = self._definition_of  # noqa: SLF001 -- the same
-        other._telemetry = self._telemetry  # noqa: SLF001 -- the same
-        state = self._around.state
-
-        def recorded() -> dict[str, object]:
-            other.tracker = DataTracker({key: copied(value) for key, value in seen_data(state, path).items()})
-            return other.tracker.values
-
-        other._recorded = recorded  # noqa: SLF001 -- one of its own kind
-        other._watched = other._ctx = None  # noqa: SLF001 -- the same
+        other._recorded = _Seen(self._around.state, path)  # noqa: SLF001 -- the same
+        other._ctx = None  # noqa: SLF001 -- the same
         other._disowned = False  # noqa: SLF001 -- the same
         return other
 
@@ -141,10 +147,10 @@ class Attempts:
         step, undo = action.step, action.undo
         ctx = self._context(step, action.attempt, undo=undo)
         handler: Any = step.handler
-        timeout = step.time_limit(undo=undo)
+        timeout = step.timeout
         if undo:
             assert step.compensate is not None  # noqa: S101 -- the machine undoes only what can be undone
-            handler = step.compensate.handler
+            handler, timeout = step.compensate.handler, step.compensate.timeout
         monotonic = self._clock.monotonic
         begun = monotonic()
         try:
@@ -174,7 +180,7 @@ class Attempts:
                 elif not undo:
                     encoded = encode(value, f"step {step.name!r}: the output")
                     output, output_text = encoded.value, encoded.text
-            delta = self.tracker.delta(ctx.data, step.name) if ctx.written else None
+            delta = self._tracked.delta(ctx.data, step.name) if ctx.written else None
             if ctx.touched_input:
                 self._input.check(step)
             if ctx.revealed is not None:
@@ -211,7 +217,7 @@ class Attempts:
             items = encoded.value
         choice = choice_of(step, answer) if items is None else len(items)
         if ctx.written:
-            self.tracker.restore()
+            self._tracked.restore()
         if ctx.touched_input:
             self._input.check(step)
         return Decided(step.path, attempt, run_ms, choice, items)
@@ -228,7 +234,7 @@ class Attempts:
         if ctx.revealed is not None:
             ctx.revealed.check(step.name, "the child's input", encode(raw, "").text)
         if ctx.written:
-            self.tracker.restore()
+            self._tracked.restore()
         if ctx.touched_input:
             self._input.check(step)
         return ChildAsked(step.path, attempt, run_ms, raw, hash_)
@@ -253,7 +259,7 @@ class Attempts:
         assert step.when is not None  # noqa: S101 -- asked only where there is a condition
         holds = bool(call_within(step.when, ctx, limit))
         if ctx.written:
-            self.tracker.restore()
+            self._tracked.restore()
         if ctx.touched_input:
             self._input.check(step)
         return holds
@@ -277,7 +283,7 @@ class Attempts:
                 if answer.value is not None:
                     encoded = encode(answer.value, f"step {step.name!r}: the probe's answer")
                     output, text = encoded.value, encoded.text
-                delta = self.tracker.delta(ctx.data, step.name) if ctx.written else None
+                delta = self._tracked.delta(ctx.data, step.name) if ctx.written else None
                 if ctx.revealed is not None:
                     _check_secrets(step, ctx.revealed, text, delta)
                 verdict = "done"
@@ -319,6 +325,12 @@ class Attempts:
             message = f"step {step.path!r} does not begin any more: its invocation is over"
             raise StepTimeout(message)
         return ctx
+
+    @property
+    def _tracked(self) -> DataTracker:
+        """What the attempt under way was shown, once it has asked for it."""
+        recorded = self._recorded
+        return recorded.tracker if isinstance(recorded, _Seen) else self.tracker
 
     def _limit(self, timeout: float | None) -> float | None:
         """The effective time limit: the step's, but never past the invocation's deadline (PROTOCOL rule 15)."""

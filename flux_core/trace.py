@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import IO, Any, Final
 
+    from flux_core.callbacks import Callbacks
     from flux_core.logger import GuardedLogger
     from flux_core.ports import Clock, InstanceRef, Logger, TraceSink
     from flux_core.records import Record
@@ -118,8 +119,12 @@ class Telemetry:
         clock: Clock,
         redaction: Redaction,
         secrets: Secrets,
+        callbacks: Callbacks | None = None,
     ) -> None:
-        """Sinks do not see what `redaction` hides; hooks are the user's own code and see everything."""
+        """Sinks do not see what `redaction` hides; hooks are the user's own code and see everything.
+
+        `secrets` and `callbacks` are for the contexts of handlers and hooks.
+        """
         self.sinks = tuple(sinks)
         self.hooks = dict(hooks or {})
         for name, hook in self.hooks.items():
@@ -130,6 +135,7 @@ class Telemetry:
         self.clock = clock
         self.redaction = redaction
         self.secrets = secrets
+        self.callbacks = callbacks
         self._errors = 0
 
     @property

@@ -375,7 +375,7 @@ _MAKERS: dict[str, Callable[[Any], object]] = {
 def _resolve(obj: Any) -> object:
     kind = type(obj)
     if kind is list:
-        return [_resolve(item) for item in obj]
+        return [item if type(item) in SCALARS else _resolve(item) for item in obj]
     if kind is not dict:
         return obj
     if len(obj) == 1:

@@ -187,7 +187,8 @@ class StepDefinition:
 
     def at(self, path: str) -> StepDefinition:
         """A copy for one iteration, whose `path` has its number."""
-        copy = _copy(self)
+        copy = StepDefinition.__new__(StepDefinition)
+        copy.__dict__ = self.__dict__.copy()
         copy.path = path
         return copy
 
@@ -223,6 +224,16 @@ class StepDefinition:
         if self.bodies is None or self.kind in NUMBERED:
             return self.bodies[BODY] if self.bodies is not None and choice else None
         return self.bodies.get(str(choice))
+
+    def first_of(self, number: int) -> StepDefinition:
+        """The node with which lane `number` of a parallel or map begins, at its path."""
+        bodies = self.bodies or {}
+        if self.kind == MAP:
+            first = bodies[BODY].nodes[0]
+            return first.at(f"{self.path}[{number}].{first.name}")
+        branch = list(bodies)[number]
+        first = bodies[branch].nodes[0]
+        return first.at(f"{self.path}.{branch}.{first.name}")
 
     def bound(self, defaults: Defaults, index: int) -> StepDefinition:
         """A copy in which every option has a value."""
@@ -273,7 +284,7 @@ class StepDefinition:
 
 def _copy(step: StepDefinition) -> StepDefinition:
     copy = StepDefinition.__new__(StepDefinition)
-    copy.__dict__.update(step.__dict__)  # without slots, since every iteration makes a copy
+    copy.__dict__ = step.__dict__.copy()  # without slots, since every iteration makes a copy
     return copy
 
 

@@ -8,7 +8,20 @@ import threading
 
 from hypothesis import settings
 
-pytest_plugins = [f"tests.services.{name}" for name in ("azurite", "fake_gcs", "firestore", "moto", "postgres")]
+pytest_plugins = [
+    f"tests.services.{name}"
+    for name in (
+        "azure_functions",
+        "azurite",
+        "fake_gcs",
+        "firestore",
+        "functions",
+        "lambda_runtime",
+        "moto",
+        "postgres",
+        "pubsub",
+    )
+]
 
 # No deadline: a property must not fail because the machine was busy. The blob reproduces a failure elsewhere.
 settings.register_profile("dev", deadline=None, print_blob=True)

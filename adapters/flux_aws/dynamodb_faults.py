@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flux_aws.settings import REGION, TABLE
-from flux_core.errors import FluxError, PayloadTooLarge, StorageUnavailable
+from flux_aws.faults import CREDENTIALS, DENIED, code_of, names_of
+from flux_aws.settings import ENDPOINT, REGION, TABLE
+from flux_core.errors import DefinitionError, FluxError, PayloadTooLarge, StorageUnavailable
 
 if TYPE_CHECKING:
     from typing import Any
@@ -52,33 +53,10 @@ _NO_ANSWER: Final = frozenset(
         "SSLError",
     }
 )
-_CREDENTIALS: Final = frozenset(
-    {
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "CredentialRetrievalError",
-        "TokenRetrievalError",
-        "SSOTokenLoadError",
-        "UnauthorizedSSOTokenError",
-        "ProfileNotFound",
-        "UnrecognizedClientException",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "IncompleteSignature",
-        "MissingAuthenticationTokenException",
-        "ExpiredTokenException",
-        "ExpiredToken",
-    }
-)
-_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied"})
+_NO_INDEX: Final = ("specified index", "Invalid index")
+_OTHER_KEYS: Final = ("key schema element", "key element does not match the schema", "Missing the key")
 _TOO_LARGE: Final = ("Item size", "item size", "size has exceeded", "4 MB")
 _HTTP_SERVER_ERROR: Final = 500
-
-
-def code_of(error: Exception) -> str:
-    """AWS's code of an error, or the name of the SDK's own exception."""
-    response: dict[str, Any] = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", "")) or type(error).__name__
 
 
 def reasons_of(error: Exception) -> list[dict[str, Any]]:
@@ -114,7 +92,7 @@ def translate(error: Exception, table: str, region: str) -> FluxError:
         )
     if codes & _CONFLICT:
         return StorageUnavailable(f"{where} was busy with other transactions on the same instance. {told}")
-    if codes & _CREDENTIALS:
+    if codes & CREDENTIALS:
         return StorageUnavailable(
             f"{where} cannot be asked: AWS has no valid credentials from here. A function takes them from its role; "
             f"on your machine run `aws configure` or `aws sso login`, or set AWS_PROFILE. {told}"
@@ -124,24 +102,46 @@ def translate(error: Exception, table: str, region: str) -> FluxError:
             f"The workflow store (DynamoDB table {table!r}) cannot be found: no region is set. Set {REGION}, or pass "
             f"region= to DynamoDBStorage. {told}"
         )
+    if any(part in str(error) for part in _NO_INDEX):
+        return StorageUnavailable(
+            f"{where} lacks an index. Deploy the table as docs/stores-dynamodb.md shows it, or let "
+            f"DynamoDBStorage.ensure() make a new one. {told}"
+        )
     if MISSING in codes:
         return StorageUnavailable(
             f"{where} does not exist. Check {TABLE} and {REGION} against what was deployed; for development create it "
             f'with DynamoDBStorage("{table}").ensure(). {told}'
         )
-    if codes & _DENIED:
+    if codes & DENIED:
         return StorageUnavailable(
             f"{where} refused the call: the role lacks a permission that AWS names below. Which role needs which: "
             f"docs/stores-dynamodb.md. {told}"
         )
     if codes & {"ValidationException", "ValidationError"} and any(part in str(error) for part in _TOO_LARGE):
         return too_large(table, "a request", str(error))
-    if "specified index" in str(error):
+    if any(part in str(error) for part in _OTHER_KEYS):
         return StorageUnavailable(
-            f"{where} lacks an index. Deploy the table as docs/stores-dynamodb.md shows it, or let "
-            f"DynamoDBStorage.ensure() make a new one. {told}"
+            f"{where} is not a table of Flux: its key is another one. Set {TABLE} to the one that was deployed; "
+            f'DynamoDBStorage("{table}").ensure() tells what is wrong with this one. {told}'
         )
-    return StorageUnavailable(f"{where} did not answer. The call may be repeated. {told}")
+    if codes & _NO_ANSWER:
+        return StorageUnavailable(
+            f"{where} did not answer in time. The call may be repeated. If it lasts, look at the network (a function "
+            f"in a VPC needs an endpoint or a way out), and at {ENDPOINT} or endpoint= if one is set. {told}"
+        )
+    return StorageUnavailable(f"{where} refused the call or failed. What AWS says may help: {told}")
+
+
+def no_endpoint(endpoint: str | None) -> DefinitionError:
+    """The error for an address that is none."""
+    return DefinitionError(f"{endpoint!r} ({ENDPOINT} or endpoint=) is no URL, such as http://127.0.0.1:8000.")
+
+
+def not_installed(error: ImportError) -> StorageUnavailable:
+    """AWS's library is not there."""
+    return StorageUnavailable(
+        f"DynamoDBStorage needs boto3 ({error}). Run pip install '.[aws]' in the checkout that Flux came from."
+    )
 
 
 def too_large(table: str, what: str, told: str) -> PayloadTooLarge:
@@ -153,11 +153,5 @@ def too_large(table: str, what: str, told: str) -> PayloadTooLarge:
 
 
 def _codes(error: Exception) -> frozenset[str]:
-    """The code, those of the reasons of a cancelled transaction, and the names of the SDK's classes."""
-    return frozenset(
-        {
-            code_of(error),
-            *(str(reason.get("Code")) for reason in reasons_of(error)),
-            *(kind.__name__ for kind in type(error).__mro__),
-        }
-    )
+    """Its names, and the reasons of a cancelled transaction."""
+    return names_of(error) | {str(reason.get("Code")) for reason in reasons_of(error)}

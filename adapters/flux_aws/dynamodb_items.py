@@ -19,13 +19,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
+from flux_core.cursor import ListKey
 from flux_core.ports import Header, InstanceRef, Mail
 from flux_core.state import BLOCKED, CANCELLED, COMPLETED, FAILED, ROLLED_BACK, STUCK
 
 if TYPE_CHECKING:
     from typing import Any
-
-    from flux_core.cursor import ListKey
 
     Item = dict[str, dict[str, Any]]
     """An item as DynamoDB's interface has it: attribute -> {type: value}."""
@@ -37,7 +36,7 @@ EXPIRES: Final = "expires_at"
 LARGEST_ITEM: Final = 400 * 1024
 """Bytes of one item, keys and names of attributes included."""
 
-_ACTIVE: Final = "active"
+ACTIVE: Final = "active"
 _GROUPS: Final = {
     COMPLETED: "completed",
     FAILED: "failed",
@@ -46,14 +45,14 @@ _GROUPS: Final = {
     STUCK: "stuck",
     BLOCKED: "stuck",
 }
-GROUPS: Final = (_ACTIVE, "stuck", "completed", "failed", "cancelled")
+GROUPS: Final = (ACTIVE, "stuck", "completed", "failed", "cancelled")
 """Coarse status groups, in the order in which a listing reads them: where instances come from before where they go."""
 _LAST_STAMP: Final = 10**13 - 1
 
 
 def group(status: str) -> str:
     """The group that instances of `status` are listed in."""
-    return _GROUPS.get(status, _ACTIVE)
+    return _GROUPS.get(status, ACTIVE)
 
 
 def partition(ref: InstanceRef) -> str:
@@ -130,7 +129,7 @@ def header_item(pk: str, ref: InstanceRef, header: Header, number: int) -> Item:
         "ep": {"N": str(header.epoch)},
         "seq": {"N": str(header.seq)},
         "LP": {"S": list_partition(ref.tenant, group(header.status), number)},
-        "LS": {"S": f"{min(max(header.created_at, 0), _LAST_STAMP):013d}#{ref.id}#{ref.workflow}"},
+        "LS": {"S": list_key(ListKey(header.created_at, ref.id, ref.workflow))},
     }
     if header.due is not None:
         item["due"] = {"N": str(header.due)}

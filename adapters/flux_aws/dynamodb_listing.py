@@ -1,15 +1,15 @@
 """Listing instances from the sharded list index: every shard of every group, merged by time. It must not write.
 
-An instance that ends moves from one group to another. So a page reads the group of those that run first, whole, and
-then those that it can have moved to: it is met before or after it moved, and told once. The index itself is
-consistent only in the end; that is the lag that the port allows.
+An instance that ends moves from one group to another. So a page reads the group of those that run first, whole, then
+those that it can have moved to, and the first once more for one that a retry brought back: it is met before or after
+it moved, and told once. The index itself is consistent only in the end; that is the lag that the port allows.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flux_aws.dynamodb_items import GROUPS, LIST_INDEX, group, header_of, instance, list_key, list_partition
+from flux_aws.dynamodb_items import ACTIVE, GROUPS, LIST_INDEX, group, header_of, instance, list_key, list_partition
 from flux_core.cursor import ListKey, decode_cursor, encode_cursor
 from flux_core.errors import CallerError
 from flux_core.ports import Listed, Page
@@ -34,7 +34,10 @@ def page(
     if limit < 1:
         raise CallerError(f"A page needs a limit of at least 1, not {limit}.")
     after = None if cursor is None else decode_cursor(tenant, cursor)
-    wanted = GROUPS if statuses is None else [one for one in GROUPS if one in set(map(group, statuses))]
+    asked = set(GROUPS if statuses is None else map(group, statuses))
+    wanted = [one for one in GROUPS if one in asked]
+    if wanted[:1] == [ACTIVE] and len(wanted) > 1:
+        wanted.append(ACTIVE)
     found: dict[ListKey, Listed] = {}
     for one in wanted:
         for number in range(shards):

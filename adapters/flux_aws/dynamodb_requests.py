@@ -14,7 +14,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from flux_aws.dynamodb_faults import condition_failed, passes, reasons_of, translate
+from flux_aws.dynamodb_faults import condition_failed, no_endpoint, not_installed, passes, reasons_of, translate
 from flux_core.errors import StorageUnavailable
 
 if TYPE_CHECKING:
@@ -190,9 +190,12 @@ class Requests:
                 )
             if self._client is not None and self._process == os.getpid():
                 return self._client  # another thread was quicker
-            import boto3
-            from botocore.config import Config
-            from botocore.exceptions import BotoCoreError, ClientError
+            try:
+                import boto3
+                from botocore.config import Config
+                from botocore.exceptions import BotoCoreError, ClientError
+            except ImportError as error:
+                raise not_installed(error) from error
 
             self._errors = (BotoCoreError, ClientError)
             config = Config(
@@ -210,6 +213,8 @@ class Requests:
                 )  # fmt: skip
             except self._errors as error:
                 raise translate(error, self.table, self.region or "no region") from error
+            except ValueError as error:
+                raise no_endpoint(self.endpoint) from error
             self._process = os.getpid()
             self._client = client
             return client

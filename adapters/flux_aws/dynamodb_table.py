@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flux_aws.dynamodb_faults import code_of, translate
+from flux_aws.dynamodb_faults import translate
 from flux_aws.dynamodb_items import DUE_INDEX, EXPIRES, LIST_INDEX
+from flux_aws.faults import code_of
 from flux_aws.settings import TABLE
 from flux_core.errors import DefinitionError, StorageUnavailable
 
@@ -89,8 +90,8 @@ def _check(found: dict[str, Any], table: str) -> None:
             wrong.append(f"the index {index['IndexName']}")
     if wrong:
         raise DefinitionError(
-            f"The DynamoDB table {table!r} exists, but {' and '.join(wrong)} is not what Flux needs; nothing in it was "
-            f"changed. Set {TABLE} to a table of Flux's own, or to a name that is free and run ensure() again."
+            f"The DynamoDB table {table!r} exists, but is not what Flux needs (wrong: {', '.join(wrong)}); nothing in "
+            f"it was changed. Set {TABLE} to a table of Flux's own, or to a name that is free and run ensure() again."
         )
 
 

@@ -11,7 +11,7 @@ import requests
 from google.api_core import exceptions as ex
 from google.auth import exceptions as auth
 
-from flux_blob.objects import PAGE, Entry, Trouble
+from flux_blob.objects import PAGE, UNREACHED, Entry, Trouble
 from flux_core.errors import PayloadTooLarge, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class GoogleObjects:
                 f"Keep large values elsewhere with payloads=... of the engine. ({error})"
             )
             return Trouble(refused, passing=False)
-        passing, advice = code is None or code in _PASSING, "Look at the service and the network."
+        passing, advice = code is None or code in _PASSING, UNREACHED
         if isinstance(error, auth.GoogleAuthError) or code in {401, 403}:
             passing, advice = False, self._advice.denied
         elif isinstance(error, ex.NotFound):

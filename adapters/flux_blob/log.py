@@ -70,7 +70,7 @@ class Log:
                 if self._is_unused(send, ref, base, start, scan.seqs[0]):
                     return []
                 continue
-            raws = send.together(lambda seq: send.get(layout.record(base, seq)), scan.seqs)
+            raws = send.get_all([layout.record(base, seq) for seq in scan.seqs])
             if any(raw is None for raw in raws):
                 continue  # somebody is removing the instance: look again
             kept = [

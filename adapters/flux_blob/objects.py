@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 PAGE = 1000
 """Keys that one request for a list gives at most: S3's and GCS's number (Azure gives up to 5,000)."""
 
+UNREACHED = "Look at the service and the network, and at the endpoint if one is set."
+"""What to do where nothing better is known."""
+
 
 class Entry(NamedTuple):
     """A key, and when its object was put (ms since the epoch, by the service's clock)."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import obstore
 from obstore import exceptions as ex
 
-from flux_blob.objects import PAGE, Entry, Trouble
+from flux_blob.objects import PAGE, UNREACHED, Entry, Trouble
 from flux_core.errors import PayloadTooLarge, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class ObstoreObjects:
 
     def _trouble(self, error: Exception, what: str) -> Trouble:
         whole = str(error)
-        text = whole.partition("\n\nDebug source")[0]
+        text = " ".join(whole.partition("\n\nDebug source")[0].split())
         status = (_STATUS.search(text) or ("", ""))[1]
         if any(word in whole for word in _TOO_LARGE):
             refused = PayloadTooLarge(
@@ -119,7 +119,7 @@ class ObstoreObjects:
                 f"Keep large values elsewhere with payloads=... of the engine. ({text[:_MOST_TOLD]})"
             )
             return Trouble(refused, passing=False)
-        passing, advice = not self._local, "Look at the service and the network."
+        passing, advice = not self._local, UNREACHED
         if self._local:
             # A folder that has become empty is removed, perhaps just when somebody puts the next object there.
             passing = any(word in text for word in _VANISHED)
@@ -139,6 +139,5 @@ class ObstoreObjects:
             passing = False
         if passing and any(word in text for word in _NO_CREDENTIALS):
             advice = self._advice.denied
-        return Trouble(
-            StorageUnavailable(f"{self.name} did not {what}: {text[:_MOST_TOLD].strip()}. {advice}"), passing=passing
-        )
+        told = text[:_MOST_TOLD].rstrip(". ")
+        return Trouble(StorageUnavailable(f"{self.name} did not {what}: {told}. {advice}"), passing=passing)

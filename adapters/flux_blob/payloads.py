@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class BlobPayloads:
     """A `PayloadStorage` in S3, Google Cloud Storage, Azure Blob Storage or a local folder.
 
-    The arguments are those of `BlobStorage`; both may have the same address. A payload is put once under
-    `{instance}/P/{sha256}` and never changed.
+    The arguments are those of `BlobStorage`, but that it has more time, being there for what is large. Both may have
+    the same address. A payload is put once under `{instance}/P/{sha256}` and never changed.
     """
 
     def __init__(

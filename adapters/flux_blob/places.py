@@ -69,7 +69,8 @@ def open_place(place: Place, options: Mapping[str, Any], timeout: float) -> Obje
     except ImportError as error:
         extra, library = ("gcs", "google-cloud-storage") if place.scheme == "gs" else ("blob", "obstore")
         raise StorageUnavailable(
-            f"{place} needs {library}, which is not installed ({error}). Run: pip install 'flux-serverless[{extra}]'"
+            f"{place} needs {library}, which is not installed ({error}). Run pip install '.[{extra}]' in the "
+            "checkout that Flux came from."
         ) from error
 
 
@@ -83,7 +84,8 @@ def _obstore(place: Place, options: Mapping[str, Any], timeout: float) -> Object
 
     advice = _ADVICE[place.scheme](place.name)
     limit = timedelta(seconds=timeout)
-    plain = str(options.get("endpoint", "")).startswith("http://")
+    asked = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    plain = str(asked).startswith("http://")
     client = {"timeout": limit, "connect_timeout": min(limit, timedelta(seconds=2)), "allow_http": plain}
     retry = {"max_retries": 0, "retry_timeout": limit}
     try:
@@ -129,7 +131,7 @@ def _google(place: Place, options: Mapping[str, Any], timeout: float) -> ObjectS
             project=project, credentials=credentials, client_options={"api_endpoint": endpoint} if endpoint else None
         )
     except (GoogleAuthError, OSError) as error:
-        raise StorageUnavailable(f"{place} cannot be opened: {error}. {advice.denied}") from error
+        raise StorageUnavailable(f"{place} cannot be opened: {str(error).rstrip('. ')}. {advice.denied}") from error
     return GoogleObjects(client, place.name, str(place), advice, timeout)
 
 

@@ -29,6 +29,7 @@ from flux_blob.log import Log, Position
 from flux_blob.patience import Connection
 from flux_blob.places import parse_place
 from flux_blob.removal import Removal
+from flux_core.deadline import MARGIN
 
 if TYPE_CHECKING:
     import builtins
@@ -45,16 +46,17 @@ class BlobStorage:
 
     `address`: `s3://bucket/root`, `gs://bucket/root`, `az://container/root`, `memory://`, or the path of a folder; the
     root may be left out. `options`: settings of the client, such as `endpoint` and `region`; what is not given comes
-    from the environment or the function's role. `time_limit`, in seconds, is that of a call with all its tries
-    (removing an instance: of each of its parts); after it the call raises `StorageUnavailable`. Raises
-    `DefinitionError` for an address or limit that cannot work. Threads may share it; make it after a fork, not before.
+    from the environment or the function's role. `time_limit`, in seconds, is that of a call with all its tries (of each
+    page of a long log, and of each part of removing an instance); after it the call raises `StorageUnavailable`. The
+    default is the margin that the engine keeps before an invocation's deadline. Raises `DefinitionError` for an address
+    or limit that cannot work. Threads may share it; make it after a fork, not before.
     """
 
     snapshot_records = 20
     """Reads are billed each, so a snapshot is worth it from so many records on (PROTOCOL rule 12)."""
 
     def __init__(
-        self, address: str | os.PathLike[str], *, options: Mapping[str, Any] | None = None, time_limit: float = 20.0
+        self, address: str | os.PathLike[str], *, options: Mapping[str, Any] | None = None, time_limit: float = MARGIN
     ) -> None:
         """Check the arguments; the client is made by the first call."""
         place = parse_place(address, "BlobStorage")
@@ -96,6 +98,7 @@ class BlobStorage:
             found = self._found(send, ref, seq)
             if found is not None:
                 return found.record
+            send.breathe()
         if known is not None:
             self._known.step_on(ref, known)
         else:
@@ -121,13 +124,14 @@ class BlobStorage:
             found = send.get(key)
             if found is not None:
                 return unpack_mail(found, key)
+            send.breathe()
         return None
 
     def mail(self, ref: InstanceRef) -> builtins.list[Mail]:
         """The whole mailbox, ordered by (`at`, `id`), then by name."""
         send = self._connection.call()
         keys = [entry.key for page in send.keys(f"{self._layout.instance(ref)}/M") for entry in page]
-        raws = zip(keys, send.together(send.get, keys), strict=True)
+        raws = zip(keys, send.get_all(keys), strict=True)
         found = [unpack_mail(raw, key) for key, raw in raws if raw is not None]
         return sorted(found, key=lambda mail: (mail.at, mail.id, mail.name))
 
@@ -232,6 +236,7 @@ class BlobStorage:
         while not send.put(layout.record(self._layout.instance(ref), seq), data):
             found = self._found(send, ref, seq)
             if found is None:
+                send.breathe()
                 continue
             if found.standing == standing:
                 break  # it was this very put, whose answer was lost

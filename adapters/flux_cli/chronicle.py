@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final, Protocol, Self, assert_never
 from rich.text import Text
 
 from flux_cli import standing
-from flux_cli.moments import iso, stamp, until
+from flux_cli.moments import stamp, until
 from flux_cli.output import emit, note, written
 from flux_cli.pump import Advanced, Exited, Looked, PassedOver, StoreBack, StoreSilent
 from flux_cli.styles import painted, printable
+from flux_core.documents import iso
 from flux_core.layer import StorageLayer
 from flux_core.machine import timer
 from flux_core.state import ROLLING_BACK, SUSPENDED

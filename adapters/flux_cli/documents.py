@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from flux_cli import standing
 from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.lines import STANDARD_INPUT, parsed
-from flux_cli.moments import iso
 from flux_cli.remedies import remedies
+from flux_core.documents import error as failure
+from flux_core.documents import iso, step
 from flux_core.machine.identity import key_of
 
 if TYPE_CHECKING:
     from flux_cli.inspection import Inspection
-    from flux_core import ErrorInfo, InstanceSummary, StepExecution
 
 
 def json_argument(option: str, given: str | None) -> object:
@@ -46,18 +46,6 @@ def json_argument(option: str, given: str | None) -> object:
     return line.value
 
 
-def listed(item: InstanceSummary) -> dict[str, object]:
-    """An entry of a list."""
-    return {
-        "workflow": item.workflow,
-        "id": item.id,
-        "status": item.status,
-        "created_at": iso(item.created_at),
-        "updated_at": iso(item.updated_at),
-        "due": iso(item.due),
-    }
-
-
 def brief(seen: Inspection) -> dict[str, object]:
     """How an instance stands after a verb, and what can be done next."""
     state = seen.state
@@ -68,7 +56,7 @@ def brief(seen: Inspection) -> dict[str, object]:
         "status": state.status,
         "since": iso(seen.since),
         "due": iso(seen.due),
-        "error": None if error is None else _error(error),
+        "error": None if error is None else failure(error),
         "waiting_for": list(state.awaited),
         "next": [remedy._asdict() for remedy in remedies(seen)],
     }
@@ -93,12 +81,12 @@ def whole(seen: Inspection) -> dict[str, object]:
             if path not in state.children
         ],
         "parent": None if state.parent is None else dict(zip(("workflow", "id", "step"), state.parent, strict=True)),
-        "children": [{"step": step.path, **standing.child_of(step)} for step in seen.steps() if step.child],
+        "children": [{"step": one.path, **standing.child_of(one)} for one in seen.steps() if one.child],
         "input": seen.input,
         "data": seen.data,
         "steps": [
-            _step(step) | {"output": seen.shown(step.output)} | {"idempotency_key": key_of(state, step.path)}
-            for step in seen.steps()
+            step(one) | {"output": seen.shown(one.output)} | {"idempotency_key": key_of(state, one.path)}
+            for one in seen.steps()
         ],
         "audit": [
             {"at": iso(one.at), "verb": one.verb, "step": one.step, "who": one.who, "why": one.why}
@@ -108,23 +96,4 @@ def whole(seen: Inspection) -> dict[str, object]:
             {"name": letter.mail.name, "at": iso(letter.mail.at), "payload": seen.shown(letter.payload)}
             for letter in seen.letters()
         ],
-    }
-
-
-def _error(error: ErrorInfo) -> dict[str, object]:
-    return {"type": error.type, "message": error.message, "step": error.step}
-
-
-def _step(step: StepExecution) -> dict[str, object]:
-    return {
-        "name": step.name,
-        "path": step.path,
-        "status": step.status,
-        "attempts": step.attempt,
-        "undo_attempts": step.undo_attempt,
-        "started_at": iso(step.started_ms),
-        "ended_at": iso(step.ended_ms),
-        "compensated_at": iso(step.compensated_ms),
-        "seconds": step.duration,
-        "error": step.error,
     }

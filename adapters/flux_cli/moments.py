@@ -42,10 +42,5 @@ def stamp(moment: int) -> str:
     return _utc(moment).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def iso(moment: int | None) -> str | None:
-    """`2026-11-21T14:03:11.120Z`, as JSON has it."""
-    return None if moment is None else _utc(moment).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _utc(moment: int) -> datetime:
     return datetime.fromtimestamp(min(moment, _LAST) / 1000, UTC)

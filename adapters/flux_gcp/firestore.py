@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 class FirestoreStorage:
     """Instances in the Firestore database `database` of `project` (None: as the environment or the credentials say).
 
-    `prefix` begins the names of its collections. `timeout`: seconds that one call may take, retries included; then it
-    raises `StorageUnavailable`. `credentials`: Google's, by default those of the environment. Threads may share it; a
-    process makes its own after a fork. Raises `DefinitionError` for arguments that cannot work.
+    `prefix` begins the names of its collections. `timeout`: seconds that one call may take, retries included (a page of
+    300 records is a call); then it raises `StorageUnavailable`. `credentials`: Google's, by default those of the
+    environment. Threads may share it; a process makes its own after a fork. Raises `DefinitionError` for arguments that
+    cannot work.
     """
 
     ephemeral = False

@@ -6,6 +6,7 @@ is `StorageUnavailable` (the platform runs the invocation again); what is too la
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from flux_core.errors import FluxError, PayloadTooLarge, PurgeUnfinished, StorageUnavailable
@@ -74,10 +75,12 @@ def _advice(code: str, details: str, settings: FirestoreSettings) -> str:
         case "FAILED_PRECONDITION" if "Datastore Mode" in details:
             return f"is a database in Datastore mode. Flux needs one in native mode; name it with {names.DATABASE}."
         case "UNAVAILABLE" | "DEADLINE_EXCEEDED":
+            emulator = os.environ.get(names.EMULATOR)
             return (
-                f"did not answer {given_up}. Is {names.EMULATOR} meant to be set?"
-                if ("127.0.0.1" in details or "localhost" in details)
-                else f"did not answer {given_up}."
+                f"did not answer {given_up}. See that the network leads to firestore.googleapis.com."
+                if emulator is None
+                else f"did not answer {given_up}. {names.EMULATOR} is set to {emulator!r}: does an emulator run there "
+                "(host and port, without http://), and is it meant?"
             )
         case _:
             return "failed."
@@ -98,7 +101,10 @@ def no_project() -> StorageUnavailable:
 
 def not_installed(error: ImportError) -> StorageUnavailable:
     """Google's library is not there."""
-    return StorageUnavailable(f"FirestoreStorage needs google-cloud-firestore: pip install '.[gcp]'. ({error})")
+    return StorageUnavailable(
+        f"FirestoreStorage needs google-cloud-firestore ({error}). Run pip install '.[gcp]' in the checkout that Flux "
+        "came from."
+    )
 
 
 def was_closed(database: str) -> StorageUnavailable:

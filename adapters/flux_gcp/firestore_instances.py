@@ -89,11 +89,10 @@ class Instances:
                 return there
 
     def read(self, ref: InstanceRef, start: int) -> builtins.list[bytes]:
-        """One query."""
+        """One query for every 300 records."""
         names = self._names
         instance = names.instance(ref)
-        until = names.record(instance, start) if start else ""
-        found = self.wire.query(instance, by_name(names.log, until=until), self.wire.end())
+        found = self.wire.all(instance, names.log, until=names.record(instance, start) if start else "")
         if found and self._is_grave(ref, found[0]):
             del found[0]
         if found and seq_of(found[0].name) != start + len(found) - 1:
@@ -146,8 +145,8 @@ class Instances:
         return None
 
     def mail(self, ref: InstanceRef) -> builtins.list[Mail]:
-        """One query."""
-        found = self.wire.query(self._names.instance(ref), by_name(self._names.mail), self.wire.end())
+        """One query for every 300 mails."""
+        found = self.wire.all(self._names.instance(ref), self._names.mail)
         return sorted(map(_mail, found), key=lambda mail: (mail.at, mail.id, mail.name))
 
     def put_snapshot(self, ref: InstanceRef, seq: int, state: bytes) -> None:
@@ -230,7 +229,7 @@ class Instances:
     def list(
         self, tenant: str, workflow: str | None, statuses: Sequence[str] | None, limit: int, cursor: str | None
     ) -> Page:
-        """One query over all shards; one for every three statuses, if some are picked."""
+        """One query over all shards; one for every three statuses, if some are picked, all as of the same time."""
         after = None if cursor is None else decode_cursor(tenant, cursor)
         filters = [("tenant", EQUAL, text(tenant)), ("shard", IN, _ALL_SHARDS)]
         order = [("created_at", True), ("id", True)]
@@ -241,19 +240,15 @@ class Instances:
         behind: list[Message] = []
         if after is not None:
             behind = [number(after.created_at), text(after.id), text(after.workflow)][: len(order)]
-        end = self.wire.end()
-
-        def ask(*more: tuple[str, int, Message]) -> builtins.list[Message]:
-            question = by_fields(self._names.inst, [*filters, *more], order, limit + 1, behind)
-            return self.wire.query(self._names.documents, question, end)
-
-        if statuses is None:
-            found = ask()
-        else:
+        more: builtins.list[builtins.list[tuple[str, int, Message]]] = [[]]
+        if statuses is not None:
             wanted = sorted(set(statuses))
             groups = [wanted[at : at + _STATUSES] for at in range(0, len(wanted), _STATUSES)]
-            answers = [ask(("status", IN, any_of(map(text, group)))) for group in groups]
-            found = list(merge(*answers, key=_list_key, reverse=True))
+            more = [[("status", IN, any_of(map(text, group)))] for group in groups]
+        questions = [by_fields(self._names.inst, [*filters, *some], order, limit + 1, behind) for some in more]
+        # An instance whose status changes between two queries would be told twice, or not at all.
+        answers = self.wire.queries(self._names.documents, questions, self.wire.end())
+        found = list(merge(*answers, key=_list_key, reverse=True))
         items = [Listed(_ref(document), _header(document)) for document in found[:limit]]
         return Page(items, encode_cursor(tenant, _list_key(found[limit - 1])) if len(found) > limit else None)
 

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from flux_gcp.firestore_indexes import EXPIRES
-from flux_gcp.firestore_messages import by_name, create, delete, flag, moment, replace, text
+from flux_gcp.firestore_messages import create, delete, flag, moment, replace, text
 from flux_gcp.firestore_wire import WRITTEN
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _rest(wire: Wire, instance: str, seq: int) -> list[str]:
     found = [
         document.name
         for collection in (names.mail, names.snap, names.log)
-        for document in wire.query(instance, by_name(collection, names_only=True), wire.end())
+        for document in wire.all(instance, collection, names_only=True)
     ]
     grave = names.record(instance, seq + 1)
     return [name for name in found if name != grave]

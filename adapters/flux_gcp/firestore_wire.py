@@ -26,6 +26,7 @@ from flux_gcp.firestore_messages import (
     CommitResponse,
     RunQueryRequest,
     RunQueryResponse,
+    by_name,
 )
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ REFUSED_LATE: Final = 2
 _REFUSALS: Final = frozenset({"ALREADY_EXISTS", "FAILED_PRECONDITION"})
 
 _SERVICE = "/google.firestore.v1.Firestore/"
-_ATTEMPT = 10.0
-"""Seconds after which a single call is taken for lost and made again, if there is time."""
+PAGE: Final = 300
+"""Documents of a log or a mailbox that one call reads at most; each has a time limit of its own."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -117,7 +118,7 @@ class Wire:
         pause = _FIRST_PAUSE
         while True:
             try:
-                self._commit(request, timeout=_limit(end), metadata=self._to_database)
+                self._commit(request, timeout=self._limit(end), metadata=self._to_database)
             except grpc.RpcError as error:
                 if error.code().name in refusals and not is_too_large(error.details() or ""):
                     return REFUSED_LATE if lost else REFUSED
@@ -134,7 +135,7 @@ class Wire:
 
         def ask() -> list[Message | None]:
             found: dict[str, Message] = {}
-            for answer in self._get(request, timeout=_limit(end), metadata=self._to_database):
+            for answer in self._get(request, timeout=self._limit(end), metadata=self._to_database):
                 if answer.HasField("found"):
                     found[answer.found.name] = answer.found
             return [found.get(name) for name in documents]
@@ -143,14 +144,42 @@ class Wire:
 
     def query(self, parent: str, question: Message, end: float) -> list[Message]:
         """The documents under `parent` that a query finds, in its order."""
-        request = RunQueryRequest(parent=parent, structured_query=question)
+        return self.queries(parent, [question], end)[0]
+
+    def queries(self, parent: str, questions: Sequence[Message], end: float) -> list[list[Message]]:
+        """The same for several, one after the other: all of them find what was there at the time of the first."""
+        as_of: Message | None = None
+        found = []
+        for question in questions:
+            documents, as_of = self._page(parent, question, end, as_of)
+            found.append(documents)
+        return found
+
+    def all(self, parent: str, collection: str, *, until: str = "", names_only: bool = False) -> list[Message]:
+        """All documents of a collection under `parent`, in the order of their names, up to `until` itself.
+
+        However many: each `PAGE` is a call with the whole time limit, and all find what was there at the first.
+        """
+        as_of: Message | None = None
+        found: list[Message] = []
+        while True:
+            after = found[-1].name if found else ""
+            question = by_name(collection, PAGE, after=after, until=until, names_only=names_only)
+            page, as_of = self._page(parent, question, self.end(), as_of)
+            found += page
+            if len(page) < PAGE:
+                return found
+
+    def _page(self, parent: str, question: Message, end: float, as_of: Message | None) -> tuple[list[Message], Message]:
+        request = RunQueryRequest(parent=parent, structured_query=question, read_time=as_of)
         metadata = (*self.metadata, _route("parent", parent))
 
         def ask() -> list[Message]:
-            answers = self._query(request, timeout=max(end - monotonic(), 0.0), metadata=metadata)
-            return [answer.document for answer in answers if answer.HasField("document")]
+            return [*self._query(request, timeout=max(end - monotonic(), 0.0), metadata=metadata)]
 
-        return self._again(ask, end)
+        answers = self._again(ask, end)
+        read_time = next(answer.read_time for answer in reversed(answers) if answer.HasField("read_time"))
+        return [answer.document for answer in answers if answer.HasField("document")], read_time
 
     # --- what is not answered ------------------------------------------------------------------------------
 
@@ -175,13 +204,13 @@ class Wire:
         sleep(nap)
         return min(pause * 2, _LONGEST_PAUSE)
 
+    def _limit(self, end: float) -> float:
+        """Seconds after which an attempt is taken for lost and made again, if there is time."""
+        return min(max(end - monotonic(), 0.0), self.settings.timeout / 2)
+
     def _closed(self, error: ValueError) -> Exception:
         """What grpc says of a closed channel is a ValueError; another one is a fault of ours."""
         return was_closed(self.names.database) if self.closed else error
-
-
-def _limit(end: float) -> float:
-    return min(max(end - monotonic(), 0.0), _ATTEMPT)
 
 
 def _route(key: str, value: str) -> tuple[str, str]:

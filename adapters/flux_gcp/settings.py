@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from flux_core.deadline import MARGIN
 from flux_core.errors import DefinitionError
+from flux_core.hosting import BUDGET, HostSettings, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,16 +23,36 @@ GOOGLE_PROJECT: Final = "GOOGLE_CLOUD_PROJECT"
 EMULATOR: Final = "FIRESTORE_EMULATOR_HOST"
 """The last two are Google's own names."""
 
+QUEUE: Final = "FLUX_TASKS_QUEUE"
+WORKER_URL: Final = "FLUX_WORKER_URL"
+ACCOUNT: Final = "FLUX_TASKS_ACCOUNT"
+TASKS_EMULATOR: Final = "CLOUD_TASKS_EMULATOR_HOST"
+CLOUD_RUN_TIMEOUT: Final = "CLOUD_RUN_TIMEOUT_SECONDS"
+"""The last two are not Flux's own; the functions-framework reads this one, too."""
+
 VARIABLES: Final = {
     PROJECT: f"the Google Cloud project of the database; without it {GOOGLE_PROJECT}, then that of the credentials",
     DATABASE: "the Firestore database; without it `(default)`",
     PREFIX: "what the names of the collections begin with; without it `flux_`",
-    TIMEOUT: "seconds that one call of the store may take, retries included; without it 20",
+    TIMEOUT: "seconds that one call of the store may take, retries included; without it 3",
     EMULATOR: "host and port of the emulator, which is then used instead of Google's service",
 }
 
+FUNCTION_VARIABLES: Final = {
+    QUEUE: "the queue, `projects/PROJECT/locations/LOCATION/queues/QUEUE`; without it only the sweeper wakes",
+    WORKER_URL: "the address of the function that runs the workflows: tasks are delivered to it",
+    ACCOUNT: "the service account whose identity tasks have (OIDC); without it the function must be public",
+    TASKS_EMULATOR: "host and port of a fake of Cloud Tasks, which is then used instead of Google's service",
+    CLOUD_RUN_TIMEOUT: "seconds until Cloud Run ends a request; the budget must end before",
+}
+"""What a function is told beside the variables of the store and those of every cloud (`flux_core.hosting`)."""
+
 _PREFIX_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _LONGEST_PREFIX = 64
+_DEFAULT_BUDGET: Final = 50.0
+"""Seconds; a function that says nothing else has 60."""
+_SAVING: Final = 5.0
+"""Seconds before Cloud Run's time-out that are left for the answer."""
 
 
 class FirestoreSettings(NamedTuple):
@@ -41,8 +63,8 @@ class FirestoreSettings(NamedTuple):
     database: str = "(default)"
     prefix: str = "flux_"
     """What the names of its collections begin with. Index exemptions hold for all collections of a name."""
-    timeout: float = 20.0
-    """Seconds that one call may take, retries included."""
+    timeout: float = MARGIN
+    """Seconds that one call may take, retries included: the margin that the engine keeps before a deadline."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> FirestoreSettings:
@@ -77,3 +99,59 @@ class FirestoreSettings(NamedTuple):
             if value is not None and (not value or "/" in value):
                 raise DefinitionError(f"{value!r} is no name of a Google Cloud project or database ({name}).")
         return self
+
+
+class FunctionSettings(NamedTuple):
+    """What a function is told: by the names that all clouds share, its store, and its queue."""
+
+    host: HostSettings
+    """Its `budget` is set."""
+    store: FirestoreSettings
+    queue: str | None = None
+    worker_url: str | None = None
+    account: str | None = None
+    tasks_emulator: str | None = None
+    project: str | None = None
+    """Where the traces are, as far as it is known without asking anybody."""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> FunctionSettings:
+        """As the environment says; `DefinitionError` names the variable that is wrong or missing."""
+        given = os.environ if environment is None else environment
+        host = HostSettings.from_mapping(given)
+        settings = cls(
+            host._replace(budget=_budget(host.budget, given)),
+            FirestoreSettings.from_env(given),
+            given.get(QUEUE) or None,
+            given.get(WORKER_URL) or None,
+            given.get(ACCOUNT) or None,
+            given.get(TASKS_EMULATOR) or None,
+            given.get(PROJECT) or given.get(GOOGLE_PROJECT) or _project_of(given.get(QUEUE) or ""),
+        )
+        if settings.queue and not settings.worker_url:
+            raise DefinitionError(
+                f"{QUEUE} is set, but not {WORKER_URL}: set it to the address of the function that runs the workflows, "
+                "which tasks are to be delivered to; `gcloud run services describe NAME` shows it."
+            )
+        return settings
+
+
+def _project_of(queue: str) -> str | None:
+    parts = queue.split("/")
+    return parts[1] if parts[0] == "projects" and len(parts) > 1 else None
+
+
+def _budget(asked: float | None, given: Mapping[str, str]) -> float:
+    """Seconds that an invocation may take.
+
+    Cloud Run answers for a function that is late, and lets its code run on: so the budget must end before.
+    """
+    limit = number(given, CLOUD_RUN_TIMEOUT, 0.0)
+    if asked is None:
+        return min(limit * 0.9, limit - _SAVING) if limit > 2 * _SAVING else limit / 2 or _DEFAULT_BUDGET
+    if limit and asked >= limit:
+        raise DefinitionError(
+            f"{BUDGET} is {asked:g} s, but Cloud Run ends a request after {limit:g} s ({CLOUD_RUN_TIMEOUT}) without "
+            "stopping its code: give the budget a few seconds less, or the function a longer time-out."
+        )
+    return asked

@@ -9,6 +9,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 from typing import TYPE_CHECKING, TypeVar
 
+from flux_core.deadline import MARGIN
 from flux_core.errors import DefinitionError
 from flux_local.postgres_schema import checked_name, make
 from flux_local.sql_storage import HEADER_COLUMNS, REPLACE_HEADER, TABLES, Cursor, SqlStorage, too_large
@@ -40,10 +41,11 @@ SELECT inst, ?::text, ?::text, ?::text, ?::text, ?::bigint, ?::bigint, ?::bigint
 class PostgresStorage(SqlStorage):
     """A `WorkflowStorage` in the PostgreSQL database that `conninfo` names (a URL, or `host=... dbname=...`).
 
-    The tables are in a schema of their own, made by `ensure()`. No call takes longer than `timeout` seconds, but for
-    a connection that has to be made first (2 seconds at least). `connections`: at most as many at a time, for all
-    threads of the process. `prepared=False` behind a pooler that gives each transaction another connection.
-    Raises `DefinitionError` for arguments that cannot work, and if psycopg is not installed.
+    The tables are in a schema of their own, made by `ensure()`. No call takes longer than `timeout` seconds (the margin
+    that the engine keeps before a deadline), but for a connection that has to be made first (2 seconds at least).
+    `connections`: at most as many at a time, for all threads of the process. `prepared=False` behind a pooler that
+    gives each transaction another connection. Raises `DefinitionError` for arguments that cannot work, and if psycopg
+    is not installed.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class PostgresStorage(SqlStorage):
         conninfo: str,
         *,
         schema: str = "flux",
-        timeout: float = 10.0,
+        timeout: float = MARGIN,
         connections: int = 8,
         prepared: bool = True,
     ) -> None:
@@ -179,8 +181,8 @@ class PostgresStorage(SqlStorage):
                     from flux_local.postgres_session import Sessions
                 except ImportError as error:
                     message = (
-                        f"PostgresStorage needs the driver psycopg ({error}). Install it with: "
-                        f"pip install 'flux-serverless[postgres]'"
+                        f"PostgresStorage needs the driver psycopg ({error}). Run pip install '.[postgres]' in the "
+                        f"checkout that Flux came from."
                     )
                     raise DefinitionError(message) from error
                 opened = Sessions(*self._settings, prepared=self._prepared)

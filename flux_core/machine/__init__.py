@@ -15,7 +15,7 @@ from flux_core.machine.lanes import current, said
 from flux_core.machine.rewind import failed_step
 from flux_core.machine.verbs import VERBS, check_verb
 from flux_core.machine.waiting import MOST_SIGNALS
-from flux_core.machine.waking import MOST_DEATHS, first_of_child, is_due, may_start, renewal, start, takeover_at, timer
+from flux_core.machine.waking import MOST_DEATHS, is_due, may_start, renewal, start, takeover_at, timer, unowned_start
 
 __all__ = [
     "MOST_DEATHS",
@@ -28,7 +28,6 @@ __all__ = [
     "decide",
     "evolve",
     "failed_step",
-    "first_of_child",
     "fold",
     "is_due",
     "may_start",
@@ -37,4 +36,5 @@ __all__ = [
     "start",
     "takeover_at",
     "timer",
+    "unowned_start",
 ]

@@ -31,9 +31,9 @@ def abreast(workflow: WorkflowDefinition, state: WorkflowState, event: Advanced,
     """
     running = event.running
     if not (running or state.waits or state.retry_at or state.kept):
-        path, others = beginning(fork, state.frames[fork])
-        if path is not None:
-            decision = begin(state, workflow.by_path[path], 1, now)
+        number, others = beginning(state.frames[fork])
+        if number is not None:
+            decision = begin(state, workflow.by_path[fork].first_of(number), 1, now)
             decision.abreast = others
             return decision
     waits = any(not is_over(state, path) for path in state.waits)  # a child of a failed lane may not have ended

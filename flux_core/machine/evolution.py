@@ -122,13 +122,18 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
     run_ms = step.run_ms = body["ms"]
     at = record.at
     step.started_ms = at - int(run_ms)
-    if step.nested:
+    plain = "e" not in body and "w" not in body and "h" not in body
+    if step.nested and not plain:
         forks.enter(state, path)
     if "set" in body or "del" in body:
         forks.write(state, path, body)
     _close(state, path)
     state.deaths = 0
-    if "e" in body:
+    if plain:
+        _complete(state, step, at, body.get("o"))
+        if state.kept:
+            state.kept.pop(path, None)
+    elif "e" in body:
         _fail(state, step, record, body)
     elif "w" in body:
         signals, due, default = body["w"]
@@ -143,12 +148,8 @@ def _step(state: WorkflowState, record: Record, body: dict[str, Any]) -> None:
             state.completed[path] = None
         state.kept.pop(path, None)
     else:
-        if "h" in body:
-            _complete_by_hand(state, step, at, body.get("o"))
-        else:
-            _complete(state, step, at, body.get("o"))
-        if state.kept:
-            state.kept.pop(path, None)
+        _complete_by_hand(state, step, at, body.get("o"))
+        state.kept.pop(path, None)
 
 
 def _close(state: WorkflowState, path: str) -> None:

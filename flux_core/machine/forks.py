@@ -6,7 +6,7 @@ lanes are open at a time, and one of them opens by the first record of a step in
 
 from __future__ import annotations
 
-from flux_core.paths import lane_of, owner_of
+from flux_core.paths import lane_of, owner_of, place_of
 from flux_core.state import Lane
 from flux_core.workflow import BODY
 
@@ -43,23 +43,40 @@ def lanes_of(owner: str, frame: Frame) -> Iterator[str]:
 
 def enter(state: WorkflowState, path: str) -> None:
     """A forward record of the step at `path` comes: the lane of a fork that it is in opens, if it is the first."""
-    lane = lane_of(path)
-    if lane in state.lanes:
-        return
-    owner = owner_of(lane)
+    lane_path = lane_of(path)
+    if lane_path not in state.lanes:
+        lane = begin(state, lane_path)
+        if lane is not None:
+            hold_open(state, lane_path, lane)
+
+
+def begin(state: WorkflowState, lane_path: str) -> Lane | None:
+    """A lane of a fork that begins with this record, not open yet; None if there is no such fork, or it has begun."""
+    owner, inside = place_of(lane_path)
     frame = state.frames.get(owner)
     if frame is None or frame.fork is None:
-        return
-    number, begun = _number(owner, frame, lane), frame.fork.begun
-    if _is_begun(frame, number):
-        return
-    begun[number] = None
-    while frame.number in begun:
-        del begun[frame.number]
+        return None
+    begun, bodies = frame.fork.begun, frame.fork.bodies
+    if frame.kind == MAP_LETTER:
+        number, (names, kinds) = int(inside), bodies[BODY]
+    else:
+        number, (names, kinds) = list(bodies).index(inside), bodies[inside]
+    if number == frame.number:  # mostly: lanes begin one after the other
         frame.number += 1
-    names, kinds = body_at(owner, frame, lane)
-    frame.open[lane] = None
-    state.lanes[lane] = Lane(owner, names, kinds)
+        while frame.number in begun:
+            del begun[frame.number]
+            frame.number += 1
+    elif _is_begun(frame, number):
+        return None
+    else:
+        begun[number] = None
+    return Lane(owner, names, kinds)
+
+
+def hold_open(state: WorkflowState, lane_path: str, lane: Lane) -> None:
+    """The lane outlasts the record that it began with."""
+    state.frames[lane.owner].open[lane_path] = None
+    state.lanes[lane_path] = lane
 
 
 def has_begun(owner: str, frame: Frame, lane: str) -> bool:
@@ -132,8 +149,8 @@ def _beginning(owner: str, frame: Frame, running: list[str]) -> Iterator[str]:
         number += 1
 
 
-def beginning(owner: str, frame: Frame) -> tuple[str | None, bool]:
-    """The step with which the next lane of a fork begins, if one may, and whether another lane goes on beside it.
+def beginning(frame: Frame) -> tuple[int | None, bool]:
+    """The number of the lane of a fork that begins next, if one may, and whether another lane goes on beside it.
 
     For a fork in which nothing is under way, waits, or backs off: the short way to what `upcoming` would say.
     """
@@ -142,8 +159,7 @@ def beginning(owner: str, frame: Frame) -> tuple[str | None, bool]:
     room = (fork.limit or most) - (len(frame.open) - len(fork.failed))
     if room <= 0 or number >= most or fork.begun:
         return None, False
-    lane = lane_at(owner, frame, number)
-    return f"{lane}.{body_at(owner, frame, lane)[0][0]}", bool(frame.open) or (room > 1 and number + 1 < most)
+    return number, bool(frame.open) or (room > 1 and number + 1 < most)
 
 
 def _lane_under(owner: str, path: str) -> str | None:
@@ -212,7 +228,14 @@ def seen_data(state: WorkflowState, path: str) -> dict[str, object]:
 
 def is_apart(state: WorkflowState, path: str) -> bool:
     """Whether a step is in a lane of an open fork, and so sees and writes data of its own."""
-    return next(fork_lanes(state, path), None) is not None
+    frames, lane = state.frames, path.rpartition(".")[0]
+    while lane:
+        owner = owner_of(lane)
+        frame = frames.get(owner)
+        if frame is not None and frame.fork is not None:
+            return True
+        lane = owner.rpartition(".")[0]
+    return False
 
 
 def is_over(state: WorkflowState, path: str) -> bool:
@@ -261,12 +284,11 @@ def gathered(owner: str, frame: Frame) -> dict[str, Any]:
 
 def output(state: WorkflowState, owner: str, frame: Frame) -> object:
     """A list of the outputs of a map's items, or a dict of those of a parallel's branches."""
-    outputs = {lane: _last_output(state, owner, frame, lane) for lane in lanes_of(owner, frame)}
+    assert frame.fork is not None  # noqa: S101 -- asked only of forks
+    steps, bodies = state.steps, frame.fork.bodies
     if frame.kind == MAP_LETTER:
-        return list(outputs.values())
-    return {lane[len(owner) + 1 :]: value for lane, value in outputs.items()}
-
-
-def _last_output(state: WorkflowState, owner: str, frame: Frame, lane: str) -> object:
-    step = state.steps.get(f"{lane}.{body_at(owner, frame, lane)[0][-1]}")
-    return None if step is None else step.output
+        last = bodies[BODY][0][-1]
+        found = [steps.get(f"{owner}[{number}].{last}") for number in range(int(frame.choice))]
+        return [None if step is None else step.output for step in found]
+    ended = {branch: steps.get(f"{owner}.{branch}.{names[-1]}") for branch, (names, _) in bodies.items()}
+    return {branch: None if step is None else step.output for branch, step in ended.items()}

@@ -32,6 +32,11 @@ def end_signal(child: str) -> str:
     return f"__{child}__"
 
 
+def end_id(child: WorkflowState) -> str:
+    """What its end is known by: one that was opened again ends again, and so does one under the id of a deleted one."""
+    return f"{child.id}.{child.created_at}.{child.generation}"
+
+
 def is_end_signal(name: str) -> bool:
     """Whether mail of that name (or of a key that begins with it) tells of a child's end."""
     return name.startswith("__c-")

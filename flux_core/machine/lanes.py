@@ -145,17 +145,27 @@ def arrived(state: WorkflowState, step: StepExecution, at: int, output: object, 
             close(state, path)
         else:
             del state.frames[path]
-    lane_path = lane_of(path)
+    lane_path, _, name = path.rpartition(".")
     if not lane_path:
         move_on(state)
         return
-    lane = state.lanes[lane_path]
-    _keep_letter(lane, step)
-    advance(state, lane_path, lane, at)
+    lane = state.lanes.get(lane_path)
+    if lane is None:
+        # The lane of a fork begins with this step; if it is the only one, the lane ends with it, and was never open.
+        lane = forks.begin(state, lane_path)
+        if lane is None:
+            raise KeyError(lane_path)
+        if len(lane.names) > 1:
+            forks.hold_open(state, lane_path, lane)
+    _keep_letter(lane, step, name)
+    if len(lane.names) > 1:
+        advance(state, lane_path, lane, at)
+    else:
+        _ended(state, lane_path, lane, at)
 
 
-def _keep_letter(lane: Lane, step: StepExecution) -> None:
-    letter = lane.kinds[lane.names.index(step.name)]
+def _keep_letter(lane: Lane, step: StepExecution, name: str) -> None:
+    letter = lane.kinds[lane.names.index(name)]
     if letter in _TELLING:
         step.letter = letter
 
@@ -178,8 +188,9 @@ def _ended(state: WorkflowState, lane_path: str, lane: Lane, at: int) -> None:
     """All steps of a lane have ended: the next iteration begins, is to be decided, or the whole has ended."""
     owner = lane.owner
     frame = state.frames[owner]
-    del frame.open[lane_path]
-    del state.lanes[lane_path]
+    if lane_path in frame.open:
+        del frame.open[lane_path]
+        del state.lanes[lane_path]
     if frame.fork is not None:
         frame.fork.left -= 1
         if not frame.fork.left:
@@ -235,7 +246,7 @@ def close(state: WorkflowState, path: str) -> None:
             for name in lane.names:
                 step = state.steps.get(f"{lane_path}.{name}")
                 if step is not None:
-                    _keep_letter(lane, step)
+                    _keep_letter(lane, step, name)
     waiting: tuple[dict[str, Any], ...] = (state.waits, state.retry_at, state.children)
     for paths in waiting:
         for inner in [inner for inner in paths if is_inside(inner.removesuffix(UNDO), path)]:

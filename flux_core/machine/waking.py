@@ -51,12 +51,12 @@ def _start_body(workflow: WorkflowDefinition, input_: object, input_hash: str) -
     return body
 
 
-def first_of_child(
+def unowned_start(
     workflow: WorkflowDefinition, input_: object, input_hash: str, parent: list[str] | None, now: int
 ) -> Record:
-    """The first record of an instance that another one starts: nobody owns it, and it is due at once (rule 18).
+    """The first record of an instance that others will run: nobody owns it, and it is due at once (rule 18).
 
-    `parent` is the workflow, id and step that wait for its end, if one does.
+    `parent` is the workflow, id and step that wait for its end, if it is a child and one does.
     """
     body = _start_body(workflow, input_, input_hash)
     if parent is not None:

@@ -19,7 +19,7 @@ from flux_core.load import load
 from flux_core.machine import current, evolve, takeover_at, timer
 from flux_core.machine.children import needed
 from flux_core.machine.forks import is_over
-from flux_core.machine.identity import end_signal, is_end_signal
+from flux_core.machine.identity import end_id, end_signal, is_end_signal
 from flux_core.machine.lanes import is_next, letter_of
 from flux_core.machine.waking import is_resting
 from flux_core.paths import lane_of, renamed
@@ -382,7 +382,7 @@ def _is_told(storage: WorkflowStorage, ref: InstanceRef, state: WorkflowState) -
     """Whether the parent has the mail of this end; nobody needs to be told if there is no parent any more."""
     workflow, id_, _ = state.parent or ("", "", "")
     parent = InstanceRef(ref.tenant, workflow, id_)
-    wanted = (end_signal(ref.id), mail_id(f"{ref.id}.{state.generation}"))
+    wanted = (end_signal(ref.id), mail_id(end_id(state)))
     return storage.tail(parent) is None or any((mail.name, mail.id) == wanted for mail in storage.mail(parent))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from flux_aws import DynamoDBStorage
 from flux_core import FluxEngine, create_workflow
 from flux_core.deadline import MARGIN
-from flux_core.errors import PayloadTooLarge, StorageUnavailable
+from flux_core.errors import DefinitionError, PayloadTooLarge, StorageUnavailable
 from flux_core.ports import Header, InstanceRef, Mail
 from flux_core.testing import SeededEntropy, VirtualClock
 from tests.aws.wire import DROPPED, LOST, Answer, Wire, cancelled, refusal
@@ -193,7 +194,7 @@ class TestTheTimeLimit:
             store = DynamoDBStorage(
                 "flux", endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", call_timeout=0.2
             )  # fmt: skip
-            with pytest.raises(StorageUnavailable, match="did not answer"):
+            with pytest.raises(StorageUnavailable, match=r"did not answer in time.*AWS_ENDPOINT_URL_DYNAMODB"):
                 store.append(ORDER, 0, b"mine")
             store.close()
 
@@ -225,7 +226,7 @@ class TestWhatNeedsSomebody:
                 "docs/stores-dynamodb.md.*not authorized to perform: dynamodb:PutItem",
             ),
             ("ValidationException", "The table does not have the specified index: GSI2", "lacks an index.*Deploy"),
-            ("KMSAccessDeniedException", "the key is disabled", "did not answer.*the key is disabled"),
+            ("KMSAccessDeniedException", "the key is disabled", "refused the call or failed.*the key is disabled"),
         ],
     )
     def test_an_error_says_what_to_do_and_what_aws_said(
@@ -249,6 +250,31 @@ class TestWhatNeedsSomebody:
         monkeypatch.delenv("AWS_DEFAULT_REGION")
         with pytest.raises(StorageUnavailable, match=r"no region is set. Set AWS_REGION, or pass region="):
             DynamoDBStorage("flux").tail(ORDER)
+
+    def test_an_endpoint_that_is_no_url(self, moto: object, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(DefinitionError, match=r"'localhost:8000' .*is no URL, such as http://"):
+            DynamoDBStorage("flux", endpoint="localhost:8000").tail(ORDER)
+
+    def test_no_boto3(self, moto: object, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "boto3", None)
+        with pytest.raises(StorageUnavailable, match=r"pip install '\.\[aws\]' in the checkout"):
+            DynamoDBStorage("flux").tail(ORDER)
+
+    def test_a_table_of_somebody_else(self, store: DynamoDBStorage, open_store: Callable[..., DynamoDBStorage]) -> None:
+        store.client.create_table(
+            TableName="a-table-of-theirs",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        theirs = open_store("a-table-of-theirs")
+        for call in (lambda: theirs.append(ORDER, 0, b"mine"), lambda: theirs.read(ORDER)):
+            with pytest.raises(
+                StorageUnavailable, match=r"'a-table-of-theirs'.*not a table of Flux.*FLUX_TABLE.*ensure\(\)"
+            ):
+                call()
+        with pytest.raises(StorageUnavailable, match=r"'a-table-of-theirs'.*lacks an index"):
+            theirs.due(1, 1)
 
     def test_a_closed_store_says_so(self, store: DynamoDBStorage) -> None:
         store.close()
@@ -289,13 +315,13 @@ class TestWhatIsTooLarge:
 
 class TestAnImitationOfDynamoDB:
     def test_that_does_not_tell_what_it_found_is_asked(self, store: DynamoDBStorage, wire: Wire) -> None:
-        store.append(ORDER, 0, b"theirs")
-        store.put_mail(ORDER, Mail("go", "m1", NOW, b"theirs"))
+        store.append(ORDER, 0, b"a-table-of-theirs")
+        store.put_mail(ORDER, Mail("go", "m1", NOW, b"a-table-of-theirs"))
         wire.take()
         wire.trouble = [refusal("ConditionalCheckFailedException")]
-        assert store.append(ORDER, 0, b"mine") == b"theirs"
+        assert store.append(ORDER, 0, b"mine") == b"a-table-of-theirs"
         wire.trouble = [refusal("ConditionalCheckFailedException")]
-        assert store.put_mail(ORDER, Mail("go", "m1", NOW, b"mine")) == Mail("go", "m1", NOW, b"theirs")
+        assert store.put_mail(ORDER, Mail("go", "m1", NOW, b"mine")) == Mail("go", "m1", NOW, b"a-table-of-theirs")
         assert wire.take() == ["PutItem", "GetItem", "PutItem", "GetItem"]
 
     def test_that_takes_back_what_it_found_gets_the_record_again(self, store: DynamoDBStorage, wire: Wire) -> None:

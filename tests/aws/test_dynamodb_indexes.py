@@ -117,6 +117,22 @@ class TestTheList:
         assert {listed.header.status for listed in told} == {status}, "told as it is now"
         assert moved
 
+    @pytest.mark.parametrize("status", ["completed", "failed", "stuck"])
+    def test_meets_an_instance_that_a_retry_brings_back_meanwhile(
+        self, store: DynamoDBStorage, open_store: Callable[..., DynamoDBStorage], status: str
+    ) -> None:
+        store.append(ref(1), 0, b"start", header())
+        store.append(ref(1), 1, b"end", header(1, status))
+        looking = open_store(store.table)
+        wire = Wire(looking)
+
+        def come_back(sent: Sent) -> None:
+            if len(wire.sent) == looking.shards + 1:  # the group of those that run was read
+                store.append(ref(1), 2, b"retry", header(2, "running"))
+
+        wire.before = come_back
+        assert [(listed.ref, listed.header.status) for listed in looking.list("acme").items] == [(ref(1), "running")]
+
     def test_pages_through_groups_in_the_order_of_time(self, store: DynamoDBStorage) -> None:
         statuses = ("running", "completed", "failed", "stuck", "cancelled", "suspended")
         for number in range(18):

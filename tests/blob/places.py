@@ -24,7 +24,8 @@ class Spot(NamedTuple):
     options: dict[str, Any]
 
     def store(self, **settings: Any) -> BlobStorage:
-        return BlobStorage(self.address, options=self.options, **settings)
+        """A store; with more time than it has by itself, since a machine that runs tests may be busy."""
+        return BlobStorage(self.address, options=self.options, **{"time_limit": 60.0, **settings})
 
     def payloads(self, **settings: Any) -> BlobPayloads:
         return BlobPayloads(self.address, options=self.options, **settings)

@@ -6,15 +6,16 @@ The rest of the crash matrix takes a call of the store as one step; here every r
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from flux_blob import BlobStorage
-from flux_core.testing import CRASH_AFTER, CRASH_BEFORE, LOST_RESPONSE, FaultPlan
+from flux_core.testing import FaultPlan
 from tests.blob.places import spots
 from tests.blob.watched import DIES_AFTER, DIES_BEFORE, LOST, REFUSED, Watched, twin, watch
-from tests.simulation.driving import Drive, disturbed, undisturbed
+from tests.simulation.driving import Drive, undisturbed
+from tests.simulation.matrix import ONE_BLOW, strike, strike_once, whole
 from tests.simulation.shapes import SHAPES
 
 if TYPE_CHECKING:
@@ -35,18 +36,14 @@ REQUEST_BY_REQUEST = [
 ]
 LONGER = ["a pause while suspended", "hand-overs at the deadline"]
 """The same, by `make soak`."""
+SERVICES = ["folder", "s3", "az", "gs"]
 CALL_BY_CALL = {
-    "folder": ["a signal", "cancel with compensations", "a pause of a durable retry"],
+    "folder": ["a commit", "a signal", "cancel with compensations", "a pause of a durable retry"],
     "s3": ["a commit"],
-    "az": ["a signal"],
+    "az": ["a commit"],
     "gs": ["a commit"],
 }
-LONGER_CALL_BY_CALL = {
-    "s3": ["cancel with compensations"],
-    "az": ["cancel with compensations"],
-    "gs": ["a signal", "a pause of a durable retry"],
-}
-"""The same, by `make soak`."""
+"""All shapes are, by `make soak`."""
 _ids = count(1)
 
 
@@ -117,28 +114,27 @@ def test_an_answer_that_is_lost_or_a_busy_service_changes_nothing(
 
 
 @pytest.fixture(scope="module")
-def places(request: pytest.FixtureRequest) -> Iterator[Any]:
-    kind = request.param
-    store = spots(kind, request)().store()
-    store.ensure()
-    yield kind, store
-    store.close()
+def store(request: pytest.FixtureRequest) -> Iterator[BlobStorage]:
+    opened = spots(request.param, request)().store(time_limit=60)
+    opened.ensure()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("store", SERVICES, indirect=True)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_shape_that_is_struck_once_ends_as_if_nothing_had_happened(store: BlobStorage, shape: Shape) -> None:
+    strike_once(shape, store)
 
 
 @pytest.mark.parametrize(
-    ("places", "name"),
-    [(kind, name) for kind, names in CALL_BY_CALL.items() for name in names]
-    + [
-        pytest.param(kind, name, marks=pytest.mark.soak)
-        for kind, names in LONGER_CALL_BY_CALL.items()
-        for name in names
+    ("store", "shape", "blow"),
+    [
+        pytest.param(service, *one.values, marks=one.marks, id=f"{service}-{one.id}")
+        for service, names in CALL_BY_CALL.items()
+        for one in whole(dict.fromkeys(names, ONE_BLOW))
     ],
-    indirect=["places"],
+    indirect=["store"],
 )
-def test_a_fault_at_any_call_changes_nothing(name: str, places: tuple[str, BlobStorage]) -> None:
-    kind, store = places
-    shape = BY_NAME[name]
-    faults = [CRASH_BEFORE, CRASH_AFTER, LOST_RESPONSE] if kind == "folder" else [CRASH_AFTER]
-    for call in undisturbed(shape).calls:
-        for fault in faults if call.writes else ():
-            disturbed(shape, store, {call.number: fault})
+def test_a_fault_at_any_call_changes_nothing(store: BlobStorage, shape: Shape, blow: str) -> None:
+    strike(shape, store, blow)

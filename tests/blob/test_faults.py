@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from flux_blob import BlobPayloads, BlobStorage, layout
+from flux_blob.objects import Trouble
+from flux_core.deadline import MARGIN
 from flux_core.errors import CorruptRecord, DefinitionError, PayloadTooLarge, StorageUnavailable
 from flux_core.ports import Header, InstanceRef, Mail
 from tests.blob.places import Spot, spots
@@ -16,6 +19,8 @@ from tests.services.proxy import HANG, LOSE, Proxy, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from flux_blob.objects import Entry
 
 ORDER = InstanceRef("acme", "order", "1")
 RUNNING = Header("running", 1, 1, 1, 0, 5)
@@ -71,6 +76,59 @@ class TestLostAnswers:
         assert store.mail(ORDER) == [mail]
 
 
+class TestTheTimeOfACall:
+    def test_is_by_default_the_margin_before_the_deadline_of_an_invocation(self) -> None:
+        assert BlobStorage("memory://")._connection.time_limit == MARGIN
+
+    def test_begins_anew_with_each_object_of_a_long_log(self) -> None:
+        store = BlobStorage("memory://", time_limit=1.0)
+        for seq in range(64):
+            store.append(ORDER, seq, b"x")
+        objects, told = watch(store), 0
+        inner = objects.inner.get
+
+        def slow(key: str) -> bytes | None:
+            nonlocal told
+            told += 1
+            time.sleep(0.2)
+            if told == 60:  # later than any single request may begin
+                raise Trouble(StorageUnavailable("busy"), passing=True)
+            return inner(key)
+
+        objects.inner.get = slow  # type: ignore[method-assign]
+        assert len(store.read(ORDER)) == 64
+
+
+class TestThreads:
+    def test_that_use_a_store_first_at_the_same_time_get_one_client(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import flux_blob.places
+
+        def slowly(*arguments: Any, inner: Any = flux_blob.places.open_place) -> Any:
+            time.sleep(0.05)
+            return inner(*arguments)
+
+        monkeypatch.setattr("flux_blob.places.open_place", slowly)
+        store = BlobStorage("memory://")
+        with ThreadPoolExecutor(8) as threads:
+            wins = [*threads.map(lambda number: store.append(ORDER, 0, b"%d" % number), range(8))]
+        assert wins.count(None) == 1
+
+    def test_that_are_at_work_when_the_store_is_closed_are_told_so(self) -> None:
+        store = BlobStorage("memory://")
+        for seq in range(3):
+            store.append(ORDER, seq, b"x")
+        objects = watch(store)
+        inner = objects.inner.keys
+
+        def close_meanwhile(folder: str, after: str) -> Iterator[list[Entry]]:
+            store.close()
+            return inner(folder, after)
+
+        objects.inner.keys = close_meanwhile  # type: ignore[method-assign]
+        with pytest.raises(StorageUnavailable, match="was closed"):
+            store.read(ORDER)
+
+
 class TestBusyServices:
     def test_a_service_that_throttles_is_asked_again(self, through: Spot, proxy: Proxy) -> None:
         store = through.store()
@@ -88,6 +146,20 @@ class TestBusyServices:
         proxy.rule = lambda seen: next(answers, None) if is_put(seen) else None
         assert store.append(ORDER, 0, b"start") is None
         assert store.read(ORDER) == [b"start"]
+
+    def test_a_conflict_that_does_not_end_is_unavailable_within_the_time_limit(self) -> None:
+        store = BlobStorage("memory://", time_limit=0.4)
+        objects = watch(store)
+        objects.put = lambda key, data: key.startswith("_")  # type: ignore[method-assign]
+        for call in (
+            lambda: store.append(ORDER, 0, b"start"),
+            lambda: store.append(ORDER, 0, b"start", RUNNING),
+            lambda: store.put_mail(ORDER, Mail("go", "1", 5, b"x")),
+        ):
+            objects.requests.clear()
+            with pytest.raises(StorageUnavailable, match=r"within 0\.4 s.*time_limit"):
+                call()
+            assert len(objects.requests) < 20, "it pauses between its tries"
 
     def test_what_does_not_pass_is_unavailable_within_the_time_limit(self, through: Spot, proxy: Proxy) -> None:
         store = through.store(time_limit=1.0)

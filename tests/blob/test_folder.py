@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flux_blob import BlobStorage
 from flux_core.ports import Header, InstanceRef
-from tests.blob.test_processes import python
+from tests.contract.processes import python
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -36,7 +36,7 @@ class TestPostgresStorage(StoreContract):
         return self.open()
 
     def open(self) -> WorkflowStorage:
-        return PostgresStorage(self.url, schema=self.schema)
+        return PostgresStorage(self.url, schema=self.schema, timeout=60)
 
     def reopen(self, store: WorkflowStorage) -> WorkflowStorage:
         store.close()
@@ -48,7 +48,7 @@ class TestPostgresWithMuchKeptOutside(TestPostgresStorage):
 
     def open(self) -> WorkflowStorage:
         self.payloads = getattr(self, "payloads", MemoryPayloads())
-        return ClaimCheckStorage(PostgresStorage(self.url, schema=self.schema), self.payloads, 200)
+        return ClaimCheckStorage(PostgresStorage(self.url, schema=self.schema, timeout=60), self.payloads, 200)
 
     def reopen(self, store: WorkflowStorage) -> WorkflowStorage:
         assert isinstance(store, ClaimCheckStorage)

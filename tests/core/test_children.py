@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +13,12 @@ from flux_core import (
     InstanceRef,
     MemoryStorage,
     NonRetryable,
+    PurgeUnfinished,
     StorageUnavailable,
     create_workflow,
     flow,
 )
+from flux_core.layer import StorageLayer
 from flux_core.load import load
 from flux_core.payloads import MemoryPayloads
 from flux_core.testing import check_invariants
@@ -23,7 +26,7 @@ from flux_core.transfer import export_instance, import_instance, read_exported
 from tests.core.conftest import TENANT, Killed
 
 if TYPE_CHECKING:
-    from flux_core import Context, FluxResult, WorkflowBuilder
+    from flux_core import Context, FluxResult, Header, WorkflowBuilder
     from flux_core.state import StepExecution, WorkflowState
     from tests.core.conftest import Lab
 
@@ -373,6 +376,93 @@ class TestCrashes:
         assert engine.signal("shipping", child.id, "go").status == "completed"
         assert lab.storage.mail(lab.ref("o-1")) == []
         assert lab.storage.due(2**62, 10) == []
+
+
+class TestADeletedChild:
+    """Its id is used again when the step that started it is retried."""
+
+    def failed(self, lab: Lab, engine: FluxEngine, w: WorkflowBuilder) -> WorkflowState:
+        result = engine.execute(w, None, "o-1")
+        assert result.status == "failed"
+        lab.clock.advance(3600)
+        return child_of(lab, result)
+
+    def order(self, *, well: list[int]) -> WorkflowBuilder:
+        def call_a_van(ctx: Context) -> None:
+            if not well:
+                message = "no van"
+                raise NonRetryable(message)
+            ctx.data["van"] = 1
+
+        return create_workflow("order").child("ship", create_workflow("shipping").step("call", call_a_van), 1)
+
+    def test_is_started_anew_by_a_retry_and_its_end_is_heard(self, lab: Lab) -> None:
+        well: list[int] = []
+        w = self.order(well=well)
+        engine = lab.engine()
+        child = self.failed(lab, engine, w)
+        engine.delete("shipping", child.id)
+        well.append(1)
+        result = engine.retry_step(w, "o-1", "ship")
+        assert (result.status, step(result, "ship").output) == ("completed", {"van": 1})
+        assert child_of(lab, result).id == child.id
+        check(lab)
+
+    def test_that_is_not_all_gone_fails_the_step_which_says_what_to_do(self, lab: Lab) -> None:
+        well: list[int] = []
+        w = self.order(well=well)
+        lives = FluxEngine(lab.storage, payloads=Stays(), tenant=TENANT, clock=lab.clock, workflows=[w])
+        child = self.failed(lab, lives, w)
+        with pytest.raises(StorageUnavailable):
+            lives.delete("shipping", child.id)
+        well.append(1)
+        for _ in range(2):
+            result = lives.retry_step(w, "o-1", "ship")
+            assert result.status == "failed"
+            assert result.error is not None
+            assert result.error.type == "ChildFailed"
+            assert re.search(
+                r"being deleted.*delete it again.*then retry the step 'ship' of order/o-1", str(result.error)
+            )
+        lab.clock.advance(3600)
+        other = FluxEngine(lab.storage, payloads=MemoryPayloads(), tenant=TENANT, clock=lab.clock, workflows=[w])
+        other.delete("shipping", child.id)
+        result = other.retry_step(w, "o-1", "ship")
+        assert (result.status, step(result, "ship").output) == ("completed", {"van": 1})
+
+    def test_that_nobody_waits_for_is_created_later(self, lab: Lab) -> None:
+        class BeingDeleted(StorageLayer):
+            def append(self, at: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
+                if at.workflow == "shipping":
+                    message = "it is being deleted"
+                    raise PurgeUnfinished(message, 7)
+                return super().append(at, seq, record, header)
+
+        w = create_workflow("order").child("ship", create_workflow("shipping").step("label", label), 1, wait=False)
+        with pytest.raises(StorageUnavailable, match="order/o-1 cannot start a child yet: it is being deleted"):
+            lab.engine(storage=BeingDeleted(lab.storage)).execute(w, None, "o-1")
+        lab.past_the_lease()
+        engine = lab.engine(workflows=[w])
+        engine.recover()
+        result = engine.get(w, "o-1")
+        assert (result.status, child_of(lab, result).status) == ("completed", "completed")
+
+    def test_that_is_gone_at_the_moment_of_the_retry_is_created(self, lab: Lab) -> None:
+        well: list[int] = []
+        w = self.order(well=well)
+        child = self.failed(lab, lab.engine(), w)
+        ref = lab.ref(child.id, "shipping")
+        well.append(1)
+
+        class GoneOnceFound(StorageLayer):
+            def append(self, at: InstanceRef, seq: int, record: bytes, header: Header | None = None) -> bytes | None:
+                found = super().append(at, seq, record, header)
+                if at == ref and found is not None:
+                    assert self.inner.purge(ref, child.seq)
+                return found
+
+        result = lab.engine(storage=GoneOnceFound(lab.storage)).retry_step(w, "o-1", "ship")
+        assert (result.status, step(result, "ship").output) == ("completed", {"van": 1})
 
 
 class TestRules:

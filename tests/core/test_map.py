@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -256,6 +257,11 @@ class TestADefinition:
     def test_outside_of_a_map_there_is_no_item(self, lab: Lab) -> None:
         w = create_workflow("order").step("a", lambda ctx: ctx.item)
         assert "is in no map, so it has no item" in str(lab.engine(default_retries=0).execute(w, None, "o-1").error)
+
+    def test_of_a_step_that_takes_its_time_has_its_items_run_at_the_same_time(self) -> None:
+        met = threading.Barrier(4, timeout=20)
+        w = create_workflow("order").map("ship", list(range(12)), lambda ctx: met.wait() >= 0, max_concurrency=4)
+        assert FluxEngine(MemoryStorage()).execute(w).history[0].output == [True] * 12
 
     def test_runs_on_threads_with_a_real_clock(self) -> None:
         w = create_workflow("order").map("ship", list(range(200)), lambda ctx: ctx.item)

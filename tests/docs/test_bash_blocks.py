@@ -63,7 +63,7 @@ def problem(command: str) -> str | None:
             extras = {extra for word in arguments for extra in re.findall(r"\[(.+)\]", word)}
             wrong = extras - set(project["optional-dependencies"])
             return f"no extra {wrong}" if wrong else None
-        case "export" if len(arguments) == 1 and arguments[0].startswith("FLUX_"):
+        case "export" if len(arguments) == 1 and arguments[0].startswith(("FLUX_", "FIRESTORE_")):
             return None
         case "python" if arguments[:1] == ["-m"]:
             return None if find_spec(arguments[1]) else f"no module {arguments[1]}"

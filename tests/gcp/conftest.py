@@ -13,6 +13,7 @@ from flux_core.ports import Header, InstanceRef
 from flux_gcp import FirestoreStorage
 from flux_gcp.settings import EMULATOR, VARIABLES
 from tests.gcp.relay import Relay, relays
+from tests.services.cloud_tasks import CloudTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,14 @@ def new_project() -> str:
 def head(seq: int, due: int | None = None, *, status: str = "running", epoch: int = 1) -> Header:
     """A header with what the test is not about filled in."""
     return Header(status, 1, 1, epoch, seq, due)
+
+
+def loaded_of_googles() -> str:
+    """An expression: which modules of Google's are loaded. The bare namespaces are there from the start.
+
+    functions-framework puts them, empty, into every interpreter.
+    """
+    return "sorted(m for m in sys.modules if m.startswith(('google.', 'grpc')) and m != 'google.cloud')"
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +57,7 @@ def open_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Firest
     """Open a store at an address; all are closed at the end."""
     opened: list[FirestoreStorage] = []
 
-    def open_at(address: str, project: str | None = None, timeout: float = 20.0) -> FirestoreStorage:
+    def open_at(address: str, project: str | None = None, timeout: float = 60.0) -> FirestoreStorage:
         with monkeypatch.context() as patch:
             patch.setenv(EMULATOR, address)
             opened.append(FirestoreStorage(project or new_project(), timeout=timeout))
@@ -58,6 +67,14 @@ def open_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Firest
     yield open_at
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def cloud_tasks() -> Iterator[CloudTasks]:
+    """Queues of this test alone: a server takes a few milliseconds."""
+    service = CloudTasks()
+    yield service
+    service.stop()
 
 
 @pytest.fixture

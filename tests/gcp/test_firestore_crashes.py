@@ -1,7 +1,4 @@
-"""The crash matrix on Firestore: shapes that use every method of a store, with a fault at every call they make.
-
-The whole matrix runs on memory and SQLite (`tests/simulation`); here it is the store's part in it that is tried.
-"""
+"""The crash matrix on Firestore: every shape struck once, a commit wholly; all of it by `make soak`."""
 
 from __future__ import annotations
 
@@ -9,43 +6,33 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flux_core.testing import CRASH_AFTER, CRASH_BEFORE, LOST_RESPONSE
-from tests.simulation.driving import disturbed, undisturbed
+from flux_gcp import FirestoreStorage
+from flux_gcp.settings import EMULATOR
+from tests.gcp.conftest import new_project
+from tests.simulation.matrix import ONE_BLOW, strike, strike_once, whole
 from tests.simulation.shapes import SHAPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-    from flux_gcp import FirestoreStorage
     from tests.simulation.script import Shape
 
-CHOSEN = [
-    shape for shape in SHAPES if shape.name in {"cancel with compensations", "early signals", "a refund, then a retry"}
-]
+
+@pytest.fixture(scope="module")
+def store(firestore_emulator: str) -> Iterator[FirestoreStorage]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(EMULATOR, firestore_emulator)
+        opened = FirestoreStorage(new_project(), timeout=60)
+        opened.ensure()
+    yield opened
+    opened.close()
 
 
-def test_the_chosen_shapes_are_there() -> None:
-    assert len(CHOSEN) == 3
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_shape_that_is_struck_once_ends_as_if_nothing_had_happened(store: FirestoreStorage, shape: Shape) -> None:
+    strike_once(shape, store)
 
 
-FAULTS = [CRASH_BEFORE, CRASH_AFTER, LOST_RESPONSE]
-SHORT = {("cancel with compensations", fault) for fault in FAULTS} | {("early signals", CRASH_AFTER)}
-"""What is not left to `make soak`."""
-
-
-@pytest.mark.parametrize(
-    ("shape", "fault"),
-    [
-        pytest.param(shape, fault, marks=() if (shape.name, fault) in SHORT else pytest.mark.soak)
-        for shape in CHOSEN
-        for fault in FAULTS
-    ],
-    ids=str,
-)
-def test_a_fault_at_any_call_changes_nothing(
-    shape: Shape, fault: str, open_store: Callable[..., FirestoreStorage], firestore_emulator: str
-) -> None:
-    store = open_store(firestore_emulator)
-    for call in undisturbed(shape).calls:
-        if call.writes:
-            disturbed(shape, store, {call.number: fault})
+@pytest.mark.parametrize(("shape", "blow"), whole({"a commit": ONE_BLOW}))
+def test_a_fault_at_any_call_changes_nothing(store: FirestoreStorage, shape: Shape, blow: str) -> None:
+    strike(shape, store, blow)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 
+from flux_core.deadline import MARGIN
 from flux_core.errors import CallerError, CorruptRecord, DefinitionError, PayloadTooLarge, StorageUnavailable
 from flux_core.ports import Mail
 from flux_gcp import FirestoreSettings, FirestoreStorage, firestore_wire
 from flux_gcp import settings as names
 from flux_gcp.firestore_layout import LARGEST, PARTS
-from tests.gcp.conftest import ORDER, head
+from tests.gcp.conftest import ORDER, head, loaded_of_googles
 from tests.gcp.relay import COMMIT, QUERY, Bill, Trouble
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ Code = grpc.StatusCode
 
 class TestSettings:
     def test_without_any_there_are_defaults(self) -> None:
-        assert FirestoreSettings.from_env({}) == FirestoreSettings(None, "(default)", "flux_", 20.0)
+        assert FirestoreSettings.from_env({}) == FirestoreSettings(None, "(default)", "flux_", MARGIN)
 
     def test_each_comes_from_its_variable(self) -> None:
         given = {names.PROJECT: "p", names.DATABASE: "d", names.PREFIX: "", names.TIMEOUT: "7.5"}
@@ -60,7 +62,7 @@ class TestLaziness:
         program = (
             f"import sys; sys.path[:0] = [{str(root)!r}, {str(root / 'adapters')!r}]\n"
             "import flux_gcp; flux_gcp.FirestoreStorage('p'); flux_gcp.FirestoreStorage.from_env({})\n"
-            "print(sorted({'google', 'grpc'} & set(sys.modules)))"
+            f"print({loaded_of_googles()})"
         )
         told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert told.stdout == "[]\n"
@@ -153,18 +155,56 @@ class TestPatience:
         assert [limit is not None and limit <= 0.5 for limit in relay.limits] == [True] * len(relay.limits)
 
     def test_the_limit_spans_all_calls_that_one_of_the_store_makes(
-        self, relay: Relay, open_store: Callable[..., FirestoreStorage]
+        self, relay: Relay, open_store: Callable[..., FirestoreStorage], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A conflict needs a second call, which has only what the first has left of the time."""
-        store = open_store(relay.address, timeout=5.0)
+        store = open_store(relay.address, timeout=60.0)
         store.append(ORDER, 0, b"theirs")
         relay.limits.clear()
-        relay.again(lambda method, number: Trouble(Code.ALREADY_EXISTS, wait=0.5) if method == COMMIT else None)
+        passed = 0.0
+        monkeypatch.setattr("flux_gcp.firestore_wire.monotonic", lambda: time.monotonic() + passed)
+
+        def take_40_seconds(method: str, number: int) -> Trouble | None:
+            nonlocal passed
+            passed += 40.0
+            return Trouble(Code.ALREADY_EXISTS) if method == COMMIT else None
+
+        relay.again(take_40_seconds)
         assert store.append(ORDER, 0, b"mine") == b"theirs"
         first, second = relay.limits
         assert first is not None
         assert second is not None
-        assert second <= first - 0.5
+        assert 20.5 < first <= 30.5, "half of the time, so that another try is left if it is lost"
+        assert second <= 20.5
+
+    def test_each_page_of_a_long_log_has_the_whole_limit_and_all_are_of_one_moment(
+        self,
+        store: FirestoreStorage,
+        direct: FirestoreStorage,
+        relay: Relay,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("flux_gcp.firestore_wire.PAGE", 4)
+        for seq in range(10):
+            direct.append(ORDER, seq, b"%d" % seq)
+        passed = 0.0
+        monkeypatch.setattr("flux_gcp.firestore_wire.monotonic", lambda: time.monotonic() + passed)
+
+        def work(method: str, number: int) -> None:
+            nonlocal passed
+            passed += 59.0
+            if number == 2:
+                assert direct.purge(ORDER, 9)
+
+        relay.meanwhile = work
+        assert store.read(ORDER) == [b"%d" % seq for seq in range(10)]
+        assert len(relay.limits) == 3
+        assert store.read(ORDER) == []
+        for seq in range(8):
+            direct.append(ORDER, seq, b"%d" % seq)
+        relay.meanwhile = lambda method, number: None
+        assert store.read(ORDER) == [b"%d" % seq for seq in range(8)], "the last page is full"
+        assert store.read(ORDER, 3) == [b"%d" % seq for seq in range(3, 8)]
 
     def test_what_does_not_pass_is_not_tried_again(self, store: FirestoreStorage, relay: Relay) -> None:
         relay.trouble = lambda method, number: Trouble(Code.PERMISSION_DENIED)
@@ -229,8 +269,13 @@ class TestMessages:
 
     def test_nobody_at_the_address(self, open_store: Callable[..., FirestoreStorage]) -> None:
         store = open_store("127.0.0.1:1", timeout=0.5)
-        with pytest.raises(StorageUnavailable, match=rf"did not answer and was given up.*Is {names.EMULATOR} meant"):
+        with pytest.raises(StorageUnavailable, match=r"did not answer and was given up.*firestore\.googleapis\.com"):
             store.append(ORDER, 0, b"x")
+
+    def test_no_emulator_where_the_variable_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(names.EMULATOR, "127.0.0.1:1")
+        with pytest.raises(StorageUnavailable, match=rf"{names.EMULATOR} is set to '127\.0\.0\.1:1': does an emulator"):
+            FirestoreStorage("p", timeout=0.5).append(ORDER, 0, b"x")
 
     def test_a_limit_below_one_and_a_foreign_cursor_are_the_callers_mistake(self, store: FirestoreStorage) -> None:
         with pytest.raises(CallerError, match="at least 1, not 0"):

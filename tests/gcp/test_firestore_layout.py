@@ -121,6 +121,21 @@ class TestTheIndexes:
         wanted = {needed(question) for question in asked} - {None}
         assert wanted == {defined(index["collectionGroup"], index["fields"]) for index in definitions()["indexes"]}
 
+    @pytest.mark.parametrize(("before", "after"), [("blocked", "suspended"), ("suspended", "blocked")])
+    def test_an_instance_that_changes_between_two_queries_is_told_once(
+        self, store: FirestoreStorage, direct: FirestoreStorage, relay: Relay, before: str, after: str
+    ) -> None:
+        store.append(ORDER, 0, b"x", head(0, status=before))
+        relay.again(lambda method, number: None)
+
+        def change(method: str, number: int) -> None:
+            if (method, number) == (QUERY, 2):
+                direct.append(ORDER, 1, b"y", head(1, status=after))
+
+        relay.meanwhile = change
+        listed = store.list("acme", statuses=["blocked", "completed", "failed", "suspended"])
+        assert [(item.ref, item.header.status) for item in listed.items] == [(ORDER, before)]
+
     def test_no_query_asks_for_more_at_once_than_firestore_takes(self, store: FirestoreStorage, relay: Relay) -> None:
         statuses = ["pending", "running", "paused", "suspended", "completed", "failed", "stuck", "blocked"]
         for number, status in enumerate(statuses):

@@ -1,18 +1,16 @@
-"""Several real processes on one SQLite file: one winner for each slot, nothing acknowledged is lost, forks are safe."""
+"""Several real processes on one SQLite file, and forks."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from flux_core.ports import Header, InstanceRef
+from flux_core.ports import InstanceRef
 from flux_local import SQLiteStorage
+from tests.contract.processes import Opening, RacesOfProcesses, python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,76 +20,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 ORDER = InstanceRef("acme", "order", "1")
 
-RACER = """
-import sys
-from flux_core.ports import InstanceRef
-from flux_local import SQLiteStorage
-path, name, slots = sys.argv[1], sys.argv[2].encode(), int(sys.argv[3])
-store = SQLiteStorage(path)
-store.ensure()
-print("ready", flush=True)
-sys.stdin.readline()
-order = InstanceRef("acme", "order", "1")
-print(*[seq for seq in range(slots) if store.append(order, seq, name + b"%d" % seq) is None], flush=True)
-"""
 
-WRITER = """
-import sys
-from flux_core.ports import Header, InstanceRef
-from flux_local import SQLiteStorage
-store = SQLiteStorage(sys.argv[1])
-order = InstanceRef("acme", "order", "1")
-seq = 0
-while True:
-    header = Header("running", 1, seq, 1, seq, seq) if seq % 3 == 0 else None
-    store.append(order, seq, b"record %d" % seq * 50, header)
-    print(seq, flush=True)
-    seq += 1
-"""
+class TestProcessesOnSQLite(RacesOfProcesses):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> SQLiteStorage:
+        return SQLiteStorage(tmp_path / "new folder" / "flux.db")  # all of them make the file at once
 
-
-def python(code: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-
-
-def test_processes_that_race_for_the_slots_of_one_instance_have_one_winner_each(tmp_path: Path) -> None:
-    slots, path = 300, tmp_path / "new folder" / "flux.db"
-    racers = [python(RACER, path, name, slots) for name in ("a", "b", "c")]  # all three also make the file at once
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    told = [racer.communicate("go\n", timeout=60)[0].split() for racer in racers]
-    assert sorted(int(seq) for seqs in told for seq in seqs) == list(range(slots))
-    owner = {int(seq): name for name, seqs in zip("abc", told, strict=True) for seq in seqs}
-    assert SQLiteStorage(path).read(ORDER) == [f"{owner[seq]}{seq}".encode() for seq in range(slots)]
-
-
-@pytest.mark.parametrize("acknowledged", [1, 40, 333])
-def test_a_writer_killed_in_the_middle_loses_nothing_that_it_acknowledged(tmp_path: Path, acknowledged: int) -> None:
-    path = tmp_path / "flux.db"
-    writer = python(WRITER, path)
-    assert writer.stdout is not None
-    with writer:
-        for _ in range(acknowledged):
-            writer.stdout.readline()
-        os.kill(writer.pid, signal.SIGKILL)
-        rest = writer.stdout.read().split()  # communicate() would lose what readline() has read ahead
-    last = int(rest[-1]) if rest else acknowledged - 1
-
-    store = SQLiteStorage(path)
-    log = store.read(ORDER)
-    assert len(log) - 1 in {last, last + 1}, "all that was acknowledged, and at most the one in flight"
-    assert log == [b"record %d" % seq * 50 for seq in range(len(log))]
-    newest = (len(log) - 1) // 3 * 3
-    assert store.header(ORDER) == Header("running", 1, newest, 1, newest, newest), "a header comes with its record"
-    assert store.append(ORDER, len(log), b"after the crash") is None
-    store.close()
+    @pytest.fixture
+    def opening(self, store: SQLiteStorage) -> Opening:
+        return Opening(
+            f"from flux_local import SQLiteStorage\nstore = SQLiteStorage({store.path!r}, busy_timeout=120)\n"
+        )
 
 
 def test_a_child_after_a_fork_and_its_parent_both_go_on(tmp_path: Path) -> None:
@@ -164,13 +103,13 @@ def test_a_second_process_reads_what_the_first_has_just_written(tmp_path: Path) 
     path = tmp_path / "flux.db"
     store = SQLiteStorage(path)
     reader = python(
-        "import sys\n"
+        "import json, sys\n"
         "from flux_core.ports import InstanceRef\n"
         "from flux_local import SQLiteStorage\n"
-        "store = SQLiteStorage(sys.argv[1])\n"
+        "store = SQLiteStorage(*json.loads(sys.argv[1]))\n"
         "for line in sys.stdin:\n"
         "    print(store.tail(InstanceRef('acme', 'order', '1'))[0], flush=True)\n",
-        path,
+        str(path),
     )
     assert reader.stdin is not None
     assert reader.stdout is not None

@@ -33,7 +33,7 @@ def opened(postgres: Postgres, schema: str) -> Iterator[Callable[..., PostgresSt
     stores: list[PostgresStorage] = []
 
     def open_(url: str = "", **options: Any) -> PostgresStorage:
-        stores.append(PostgresStorage(url or postgres.url, **{"schema": schema, **options}))
+        stores.append(PostgresStorage(url or postgres.url, **{"schema": schema, "timeout": 60, **options}))
         return stores[-1]
 
     yield open_

@@ -64,7 +64,7 @@ def test_a_wait_and_its_signal_cost_a_statement_a_call_of_the_port(
 def test_a_new_connection_asks_once_what_is_there(
     postgres: Postgres, store: PostgresStorage, schema: str, statements: list[str]
 ) -> None:
-    second = PostgresStorage(postgres.url, schema=schema)
+    second = PostgresStorage(postgres.url, schema=schema, timeout=60)
     second.header(ORDER)
     second.header(ORDER)
     second.close()

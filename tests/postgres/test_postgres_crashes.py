@@ -1,4 +1,4 @@
-"""Shapes of workflows on PostgreSQL, with a death before and after every write: they end as if nothing had happened."""
+"""The crash matrix on PostgreSQL: every shape struck once, eight of them wholly; all of it by `make soak`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flux_core.testing import CRASH_AFTER, CRASH_BEFORE, LOST_RESPONSE
-from tests.simulation.driving import disturbed, undisturbed
+from flux_local import PostgresStorage
+from tests.simulation.matrix import ONE_BLOW, strike, strike_once, whole
 from tests.simulation.shapes import SHAPES
 
 if TYPE_CHECKING:
-    from flux_local import PostgresStorage
+    from collections.abc import Iterator
 
-SELECTED = (
+    from tests.services.postgres import Postgres
+    from tests.simulation.script import Shape
+
+QUICK = (
     "data writes",
     "a commit",
     "an idempotent commit retried later",
@@ -25,10 +28,19 @@ SELECTED = (
 )
 
 
-@pytest.mark.parametrize("name", SELECTED)
-def test_a_fault_at_any_write_changes_nothing(store: PostgresStorage, name: str) -> None:
-    (shape,) = (shape for shape in SHAPES if shape.name == name)
-    for call in undisturbed(shape).calls:
-        if call.writes:
-            for fault in (CRASH_BEFORE, CRASH_AFTER, LOST_RESPONSE):
-                disturbed(shape, store, {call.number: fault})
+@pytest.fixture(scope="module")
+def store(postgres: Postgres) -> Iterator[PostgresStorage]:
+    opened = PostgresStorage(postgres.url, schema="matrix", timeout=60)
+    opened.ensure()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_shape_that_is_struck_once_ends_as_if_nothing_had_happened(store: PostgresStorage, shape: Shape) -> None:
+    strike_once(shape, store)
+
+
+@pytest.mark.parametrize(("shape", "blow"), whole(dict.fromkeys(QUICK, ONE_BLOW)))
+def test_a_fault_at_any_call_changes_nothing(store: PostgresStorage, shape: Shape, blow: str) -> None:
+    strike(shape, store, blow)

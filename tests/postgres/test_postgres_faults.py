@@ -81,7 +81,7 @@ class TestArguments:
 
     def test_without_the_driver_the_message_says_how_to_get_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "flux_local.postgres_session", None)
-        with pytest.raises(DefinitionError, match=r"pip install 'flux-serverless\[postgres\]'"):
+        with pytest.raises(DefinitionError, match=r"pip install '\.\[postgres\]' in the checkout"):
             PostgresStorage("dbname=x").read(ORDER)
 
 
@@ -342,7 +342,7 @@ class TestBrokenConnections:
 
     def test_a_server_that_was_started_again_is_found(self) -> None:
         with running() as server:
-            store = PostgresStorage(server.url)
+            store = PostgresStorage(server.url, timeout=60)
             store.ensure()
             store.append(ORDER, 0, b"start")
             server.process.send_signal(signal.SIGINT)  # a fast shutdown, which does not wait for clients
@@ -369,7 +369,7 @@ class TestBrokenConnections:
 class TestEncryptedConnections:
     def test_large_records_pass_both_ways_and_the_connection_is_kept(self) -> None:
         with running(encrypted=True) as server:
-            store = PostgresStorage(f"{server.url}?sslmode=require")
+            store = PostgresStorage(f"{server.url}?sslmode=require", timeout=60)
             store.ensure()
             first = store._read("SELECT pg_backend_pid()")
             assert store._read("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [(True,)]

@@ -1,20 +1,16 @@
-"""Several real processes on one database: one winner for each slot, nothing acknowledged is lost, forks are safe."""
+"""Several real processes on one database, and forks."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from flux_core import Header, InstanceRef
+from tests.contract.processes import Opening, RacesOfProcesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import psycopg
 
     from flux_local import PostgresStorage
@@ -25,99 +21,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 ORDER = InstanceRef("acme", "order", "1")
 
-RACERS = """
-import sys, threading
-from flux_core.ports import InstanceRef
-from flux_local import PostgresStorage
-url, schema, name, writers, slots = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
-store = PostgresStorage(url, schema=schema, connections=writers, timeout=60)
-store.ensure()
-order = InstanceRef("acme", "order", "1")
-won = []
 
-def race(number):
-    mine = b"%s%d/" % (name.encode(), number)
-    for seq in range(slots):
-        found = store.append(order, seq, mine + b"%d" % seq)
-        if found is None:
-            won.append((seq, number))
-        elif found.rpartition(b"/")[2] != b"%d" % seq:
-            raise SystemExit(f"slot {seq} gave {found!r}")
+class TestProcessesOnPostgres(RacesOfProcesses):
+    rivals = 64
 
-threads = [threading.Thread(target=race, args=(number,)) for number in range(writers)]
-print("ready", flush=True)
-sys.stdin.readline()
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-print(*(f"{seq}:{number}" for seq, number in won), flush=True)
-"""
-
-WRITER = """
-import sys
-from flux_core.ports import Header, InstanceRef
-from flux_local import PostgresStorage
-store = PostgresStorage(sys.argv[1], schema=sys.argv[2])
-order = InstanceRef("acme", "order", "1")
-seq = 0
-while True:
-    header = Header("running", 1, seq, 1, seq, seq) if seq % 3 == 0 else None
-    store.append(order, seq, b"record %d" % seq * 50, header)
-    print(seq, flush=True)
-    seq += 1
-"""
-
-
-def python(code: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-
-
-def test_64_writers_of_four_processes_have_one_winner_for_each_of_200_slots(
-    postgres: Postgres, schema: str, opened: Callable[..., PostgresStorage]
-) -> None:
-    slots = 200
-    racers = [python(RACERS, postgres.url, schema, name, 16, slots) for name in "abcd"]  # all make the tables at once
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    told = [racer.communicate(timeout=120)[0].split() for racer in racers]
-    assert [racer.returncode for racer in racers] == [0] * 4
-    wins: list[tuple[int, int, str]] = []
-    for name, won in zip("abcd", told, strict=True):
-        for win in won:
-            seq, number = map(int, win.split(":"))
-            wins.append((seq, number, name))
-    assert sorted(seq for seq, _, _ in wins) == list(range(slots))
-    assert opened().read(ORDER) == [f"{name}{number}/{seq}".encode() for seq, number, name in sorted(wins)]
-
-
-@pytest.mark.parametrize("acknowledged", [1, 40])
-def test_a_writer_killed_in_the_middle_loses_nothing_that_it_acknowledged(
-    postgres: Postgres, schema: str, store: PostgresStorage, acknowledged: int
-) -> None:
-    writer = python(WRITER, postgres.url, schema)
-    assert writer.stdout is not None
-    with writer:
-        for _ in range(acknowledged):
-            writer.stdout.readline()
-        os.kill(writer.pid, signal.SIGKILL)
-        rest = writer.stdout.read().split()
-    last = int(rest[-1]) if rest else acknowledged - 1
-    while len(log := store.read(ORDER)) <= last:
-        pass
-    assert len(log) - 1 in {last, last + 1}, "all that was acknowledged, and at most the one in flight"
-    assert log == [b"record %d" % seq * 50 for seq in range(len(log))]
-    newest = (len(log) - 1) // 3 * 3
-    assert store.header(ORDER) == Header("running", 1, newest, 1, newest, newest), "a header comes with its record"
+    @pytest.fixture
+    def opening(self, postgres: Postgres, schema: str) -> Opening:
+        return Opening(
+            "from flux_local import PostgresStorage\n"
+            f"store = PostgresStorage({postgres.url!r}, schema={schema!r}, connections=16, timeout=60)\n"
+        )
 
 
 def test_a_purge_and_an_append_at_the_same_time_leave_all_or_nothing(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-PACKAGES = {"flux_core", "flux_local", "flux_aws", "flux_blob", "flux_gcp", "flux_cli", "flux_pytest"}
+PACKAGES = {"flux_core", "flux_local", "flux_aws", "flux_azure", "flux_blob", "flux_gcp", "flux_cli", "flux_pytest"}
 
 
 @pytest.fixture(scope="module")

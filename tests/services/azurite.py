@@ -1,4 +1,4 @@
-"""Azure Blob Storage for tests: Azurite, one for each worker of pytest, a process of its own, ended by its process id.
+"""Azure Storage for tests: Azurite, one for each worker of pytest, processes of their own, ended by their process ids.
 
 It is an npm package, which `make test` keeps in the user's cache (`tests.services.install`).
 """
@@ -56,15 +56,27 @@ class Azurite(NamedTuple):
             assert answer.status == 201
 
 
-def program() -> str | None:
+class AzuriteQueue(NamedTuple):
+    """The queues of such an account."""
+
+    endpoint: str
+
+    def connection(self, blobs: str | None = None) -> str:
+        """A connection string, as the setting AzureWebJobsStorage holds one."""
+        parts = ["DefaultEndpointsProtocol=http", f"AccountName={ACCOUNT}", f"AccountKey={KEY}"]
+        parts.append(f"QueueEndpoint={self.endpoint}")
+        return ";".join(parts + ([f"BlobEndpoint={blobs}"] if blobs else []))
+
+
+def program(service: str = "blob") -> str | None:
     """The path of the command."""
-    kept = CACHE / "node_modules" / ".bin" / "azurite-blob"
-    return shutil.which("azurite-blob") or (str(kept) if kept.is_file() else None)
+    kept = CACHE / "node_modules" / ".bin" / f"azurite-{service}"
+    return shutil.which(f"azurite-{service}") or (str(kept) if kept.is_file() else None)
 
 
-def start(log: Path) -> tuple[subprocess.Popen[bytes], Azurite]:
-    """Start one and wait until it answers; the caller ends the process."""
-    command = program()
+def start(log: Path, service: str = "blob") -> tuple[subprocess.Popen[bytes], Azurite]:
+    """Start the `service`, blob or queue, and wait until it answers; the caller ends the process."""
+    command = program(service)
     if command is None or shutil.which("node") is None:
         missing("Azurite, Azure's storage emulator", INSTALL)
     with socket.socket() as probe:
@@ -73,7 +85,7 @@ def start(log: Path) -> tuple[subprocess.Popen[bytes], Azurite]:
     options = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [command, *options, "--blobHost", "127.0.0.1", "--blobPort", str(port)],
+            [command, *options, f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -100,4 +112,13 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     process, service = start(tmp_path_factory.mktemp("azurite") / "azurite.log")
     with process:
         yield service
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def azurite_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteQueue]:
+    """The queue service. Tests that share it keep apart by queues."""
+    process, service = start(tmp_path_factory.mktemp("azurite") / "azurite-queue.log", "queue")
+    with process:
+        yield AzuriteQueue(service.endpoint)
         process.kill()

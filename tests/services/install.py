@@ -1,7 +1,8 @@
 """`python -m tests.services.install`: what the tests need and no Python package brings is found, or installed.
 
-Debian's packages by apt-get, as root only: nobody is asked for a password. Azurite by npm, into the user's cache. What
-cannot be had is told with what to do about it, and is no error here: the tests that need it say so themselves.
+Debian's packages by apt-get, as root only: nobody is asked for a password. Azurite by npm, Lambda's emulator and
+Azure's Functions runtime by pip, into the user's cache. What cannot be had is told with what to do about it, and is no
+error here: the tests that need it say so themselves.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.services import azurite, firestore, postgres
+from tests.services import azure_functions, azurite, firestore, lambda_runtime, postgres, pubsub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +39,27 @@ COMPONENTS: Final = (
     Component("PostgreSQL", postgres.programs, ("postgresql",), postgres.INSTALL),
     Component("Java", lambda: shutil.which("java"), ("openjdk-17-jre-headless",), firestore.INSTALL),
     Component("Google's Firestore emulator", firestore.archive, (firestore.PACKAGE,), firestore.INSTALL),
+    Component("Google's Pub/Sub emulator", pubsub.archive, (pubsub.PACKAGE,), pubsub.INSTALL),
     Component(
         "Azurite",
         lambda: shutil.which("node") and azurite.program(),
         () if shutil.which("npm") else ("nodejs", "npm"),
         azurite.INSTALL,
         ("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(azurite.CACHE), "azurite@3"),
+    ),
+    Component(
+        "AWS's Lambda emulator",
+        lambda_runtime.program,
+        (),
+        lambda_runtime.INSTALL,
+        (sys.executable, "-m", "tests.services.lambda_runtime"),
+    ),
+    Component(
+        "Azure's Functions runtime",
+        azure_functions.interpreter,
+        (),
+        azure_functions.INSTALL,
+        (sys.executable, "-m", "tests.services.azure_functions"),
     ),
 )
 

@@ -1,5 +1,6 @@
 """Every shape, with every fault at every storage call it makes, ends as if nothing had happened.
 
+On memory and SQLite. The other stores are struck in the same way, once for each shape here and wholly by `make soak`.
 `driving` plays the platform. Two crashes in one run are in `test_double_crashes`.
 """
 
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flux_core import MemoryStorage
-from flux_core.testing import CRASH_AFTER, CRASH_BEFORE, LOST_RESPONSE, UNAVAILABLE
+from flux_core.testing import CRASH_AFTER
 from flux_local import SQLiteStorage
 from tests.simulation.child_shapes import CHILD_SHAPES
 from tests.simulation.driving import disturbed, undisturbed
 from tests.simulation.fork_shapes import FORK_SHAPES
+from tests.simulation.matrix import ONE_BLOW, SINGLE, strike, turns
 from tests.simulation.shapes import PLAIN_SHAPES, SHAPES
 
 if TYPE_CHECKING:
@@ -25,18 +27,6 @@ if TYPE_CHECKING:
 
     from flux_core import WorkflowStorage
     from tests.simulation.script import Shape
-
-ONE_BLOW = {
-    "the invocation dies before the call": {0: CRASH_BEFORE},
-    "the invocation dies after the call": {0: CRASH_AFTER},
-    "the response is lost": {0: LOST_RESPONSE},
-    "the store does not answer": {0: UNAVAILABLE},
-    "the response is lost, and the store does not answer the second try": {0: LOST_RESPONSE, 1: UNAVAILABLE},
-    "the store is down for two calls": {0: UNAVAILABLE, 1: UNAVAILABLE},
-}
-"""What can go wrong from call n on: offset -> fault."""
-FOR_READS = frozenset({"the invocation dies before the call", "the store does not answer"})
-"""The faults that differ for a call that changes nothing."""
 
 
 @pytest.fixture(scope="module", params=["memory", "sqlite"])
@@ -92,13 +82,13 @@ def test_without_a_fault_data_and_outputs_are_exactly_what_the_steps_wrote() -> 
 @pytest.mark.parametrize("blow", ONE_BLOW)
 @pytest.mark.parametrize("shape", PLAIN_SHAPES, ids=str)
 def test_a_fault_at_any_call_changes_nothing(shape: Shape, store: WorkflowStorage, blow: str) -> None:
-    _strike(shape, store, blow)
+    strike(shape, store, blow)
 
 
-@pytest.mark.parametrize("blow", [blow for blow, faults in ONE_BLOW.items() if len(faults) == 1])
+@pytest.mark.parametrize("blow", SINGLE)
 @pytest.mark.parametrize("shape", [*FORK_SHAPES, *CHILD_SHAPES], ids=str)
 def test_a_fault_at_any_call_changes_nothing_of_branches_and_children(shape: Shape, blow: str) -> None:
-    _strike(shape, MemoryStorage(), blow)
+    strike(shape, MemoryStorage(), blow)
 
 
 @pytest.mark.parametrize(
@@ -107,15 +97,8 @@ def test_a_fault_at_any_call_changes_nothing_of_branches_and_children(shape: Sha
 def test_nor_does_it_in_a_file(name: str, tmp_path: Path) -> None:
     (shape,) = (shape for shape in SHAPES if shape.name == name)
     store = SQLiteStorage(tmp_path / "flux.db", synchronous="OFF")
-    _strike(shape, store, "the invocation dies after the call")
+    strike(shape, store, "the invocation dies after the call")
     store.close()
-
-
-def _strike(shape: Shape, store: WorkflowStorage, blow: str) -> None:
-    for call in undisturbed(shape).calls:
-        if call.writes or blow in FOR_READS:
-            faults = {call.number + offset: fault for offset, fault in ONE_BLOW[blow].items()}
-            disturbed(shape, store, faults)
 
 
 def test_every_write_of_a_durable_store_may_be_the_last(tmp_path: Path) -> None:
@@ -125,3 +108,13 @@ def test_every_write_of_a_durable_store_may_be_the_last(tmp_path: Path) -> None:
     for call in undisturbed(shape).calls:
         disturbed(shape, store, {call.number: CRASH_AFTER})
     store.close()
+
+
+def test_what_strikes_each_shape_once_strikes_every_kind_of_write_in_every_way() -> None:
+    """What the stores behind a network are tried with on every run."""
+    struck: dict[str, set[str]] = {}
+    for call, blow in turns().values():
+        struck.setdefault(call.method, set()).add(blow)
+    assert set(struck) == {call.method for shape in SHAPES for call in undisturbed(shape).calls if call.writes}
+    for method in ("append", "put_mail", "settle"):
+        assert struck[method] == set(ONE_BLOW), method

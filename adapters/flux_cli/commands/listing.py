@@ -9,7 +9,6 @@ from rich.table import Table
 
 from flux_cli import completion
 from flux_cli.apps import opened
-from flux_cli.documents import listed
 from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.moments import ago, until
 from flux_cli.operation import note_memory
@@ -17,6 +16,7 @@ from flux_cli.options import App, Statuses
 from flux_cli.output import emit, note, notes, results, written
 from flux_cli.styles import painted
 from flux_cli.targets import command
+from flux_core.documents import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

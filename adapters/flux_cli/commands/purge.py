@@ -15,13 +15,14 @@ from flux_cli.commands.exporting import instances
 from flux_cli.durations import seconds_of
 from flux_cli.exits import GOOD, SOME_FAILED, USAGE, CommandFailed
 from flux_cli.failures import told
-from flux_cli.moments import ago, iso
+from flux_cli.moments import ago
 from flux_cli.operation import note_memory
 from flux_cli.options import App
 from flux_cli.output import drop_output, emit, note, notes, results, written
 from flux_cli.progress import Bar, PlainLines
 from flux_cli.styles import painted, printable
 from flux_core import CorruptRecord, ImportUnfinished, PurgeUnfinished, Refused, UnknownInstance, UnknownWorkflow
+from flux_core.documents import iso
 from flux_core.state import CANCELLED, COMPLETED, FAILED, ROLLED_BACK, STATUSES, STUCK
 
 if TYPE_CHECKING:

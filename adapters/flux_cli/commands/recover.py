@@ -12,12 +12,13 @@ from flux_cli import standing
 from flux_cli.apps import opened
 from flux_cli.exits import GOOD, SOME_FAILED, CommandFailed
 from flux_cli.failures import told
-from flux_cli.moments import ago, iso
+from flux_cli.moments import ago
 from flux_cli.operation import note_memory
 from flux_cli.options import App
 from flux_cli.output import emit, note, notes, results, written
 from flux_cli.styles import painted
 from flux_core import InstanceRef
+from flux_core.documents import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

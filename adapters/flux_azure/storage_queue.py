@@ -1,0 +1,144 @@
+"""One request of Azure's queue service: put a message. It must not know what the message says.
+
+The REST interface stands in for `azure-storage-queue`, which would be loaded for this one call and cost more than all
+the rest of a cold start (docs/decisions/0024).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from email.utils import formatdate
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+from flux_azure.identity import Identity
+from flux_core.errors import SchedulerUnavailable
+
+if TYPE_CHECKING:
+    from flux_azure.account import Account
+
+LONGEST: Final = 7 * 86400
+"""Seconds that a message can stay invisible: the service's limit."""
+CONNECT_TIMEOUT: Final = 2.0
+READ_TIMEOUT: Final = 3.0
+
+_VERSION: Final = "2021-12-02"
+_CREATED: Final = 201
+_UNAUTHORISED: Final = 401
+_FORBIDDEN: Final = 403
+_MISSING: Final = 404
+_BUSY: Final = 500
+"""From here on the service itself is at fault, and one more try is worth it."""
+_IDLE: Final = 4
+"""Connections that are kept between requests."""
+
+
+class StorageQueue:
+    """One queue. Threads may share it. Nothing is sent before the first message."""
+
+    def __init__(self, account: Account, name: str) -> None:
+        """The queue `name` of the account."""
+        self.name = name
+        self._account = account
+        self._parts = urlsplit(account.queues)
+        self._path = f"{self._parts.path.rstrip('/')}/{quote(name)}/messages"
+        self._identity = Identity(account.client_id) if account.by_identity else None
+        self._idle: list[HTTPConnection] = []
+
+    def put(self, text: str, delay: float = 0.0) -> None:
+        """Have `text` delivered in `delay` seconds, at least once; it never expires. Up to 48 KB.
+
+        A second that has begun counts as a whole one, so that nothing comes too early. One more try is made where an
+        answer is lost or the service is busy, so a message may be there twice. `SchedulerUnavailable` says what to do.
+        """
+        seconds = min(max(-int(-delay // 1), 0), LONGEST)
+        encoded = base64.b64encode(text.encode()).decode()
+        body = f"<QueueMessage><MessageText>{encoded}</MessageText></QueueMessage>".encode()
+        status, content = 0, b""
+        for last in (False, True):
+            try:
+                status, content = self._sent(seconds, body)
+            except (OSError, HTTPException) as error:
+                self.close()  # what was kept open over a pause of the process is likely to be closed over there
+                if not last:
+                    continue
+                raise SchedulerUnavailable(
+                    f"The queue {self.name!r} at {self._account.queues} did not answer ({error!r}). Nothing is lost: "
+                    f"the sweep finds in the due index what was to be scheduled."
+                ) from error
+            if status == _CREATED:
+                return
+            if status == _UNAUTHORISED and self._identity is not None:
+                self._identity.forget()
+            elif status < _BUSY:
+                break
+        raise SchedulerUnavailable(self._advice(status, content))
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _sent(self, seconds: int, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer; the connection is kept if all went well."""
+        target = f"{self._path}?visibilitytimeout={seconds}&messagettl=-1"
+        if self._account.signature:
+            target += f"&{self._account.signature}"
+        headers = self._signed(seconds, body)
+        connection = self._idle.pop() if self._idle else self._opened()
+        try:
+            connection.request("POST", target, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except BaseException:
+            connection.close()
+            raise
+        if len(self._idle) < _IDLE and _stays(answer):
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return answer.status, content
+
+    def _opened(self) -> HTTPConnection:
+        kind = HTTPConnection if self._parts.scheme == "http" else HTTPSConnection
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=CONNECT_TIMEOUT)
+        connection.connect()
+        connection.sock.settimeout(READ_TIMEOUT)
+        return connection
+
+    def _signed(self, seconds: int, body: bytes) -> dict[str, str]:
+        """The headers of a request, with what lets it in."""
+        date = formatdate(usegmt=True)
+        headers = {"x-ms-date": date, "x-ms-version": _VERSION, "Content-Type": "application/xml"}
+        account = self._account
+        if self._identity is not None:
+            headers["Authorization"] = f"Bearer {self._identity.token()}"
+        elif account.key:
+            resource = f"/{account.name}{self._path}\nmessagettl:-1\nvisibilitytimeout:{seconds}"
+            lines = ("POST", "", "", str(len(body)), "", "application/xml", "", "", "", "", "", "")
+            text = "\n".join((*lines, f"x-ms-date:{date}", f"x-ms-version:{_VERSION}", resource))
+            digest = hmac.new(base64.b64decode(account.key), text.encode(), hashlib.sha256).digest()
+            headers["Authorization"] = f"SharedKey {account.name}:{base64.b64encode(digest).decode()}"
+        return headers
+
+    def _advice(self, status: int, content: bytes) -> str:
+        told = content.partition(b"<Code>")[2].partition(b"</Code>")[0].decode(errors="replace") or f"HTTP {status}"
+        where = f"The queue {self.name!r} of the storage account {self._account.name!r} took no message ({told})."
+        if status == _MISSING:
+            return (
+                f"{where} Create it: az storage queue create --name {self.name} --account-name "
+                f"{self._account.name}; or correct FLUX_QUEUE."
+            )
+        if status in {_UNAUTHORISED, _FORBIDDEN}:
+            return (
+                f"{where} Correct AzureWebJobsStorage, or give the app's identity the role Storage Queue Data "
+                f"Contributor on the account."
+            )
+        return f"{where} Nothing is lost: the sweep finds in the due index what was to be scheduled."
+
+
+def _stays(answer: HTTPResponse) -> bool:
+    return not answer.will_close
