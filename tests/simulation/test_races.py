@@ -122,6 +122,9 @@ RACES: Final[dict[str, Race]] = {
     "the ends of two children of a map": Race(
         _children, (_GO, ("signal-child", "go", "m1", "1")), _OPEN, before=(EXECUTE,), kill=0
     ),
+    "the end of the last of two children while the parent suspends": Race(
+        _child_in_each_branch, (_GO, ("signal-child", "go", "m1", "1")), _OPEN, before=(EXECUTE,), kill=0
+    ),
 }
 """Explored at every commit."""
 WIDE: Final[dict[str, Race]] = {
@@ -131,9 +134,6 @@ WIDE: Final[dict[str, Race]] = {
     ),
     "a lease is stolen while two commits run": Race(_pair, (EXECUTE, RECOVER), _DONE, kill=0, time=1),
     "the ends of two children of a map, and a death": RACES["the ends of two children of a map"]._replace(kill=1),
-    "the end of the last of two children while the parent suspends": Race(
-        _child_in_each_branch, (_GO, ("signal-child", "go", "m1", "1")), _OPEN, before=(EXECUTE,), kill=0
-    ),
     "cancel and a child's end": Race(_plain_child_waits, (CANCEL, _GO), _CANCELLED, before=(EXECUTE,), kill=0),
     "cancel and the end of a child that is undone": Race(
         _child_waits, (CANCEL, _GO), _CANCELLED, before=(EXECUTE,), kill=0
