@@ -378,6 +378,36 @@ class TestTelling:
         assert (line["workflow"], line["WorkflowCompleted"], line["StepCompleted"]) == ("order", [1.0], [2.0])
         assert len(line["StepDuration"]) == 2
 
+    def test_a_metric_that_cannot_be_written_changes_nothing(
+        self, make: Callable[..., LambdaHandler], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FLUX_METRICS", "Shop")
+        monkeypatch.setattr("aws_lambda_powertools.metrics.EphemeralMetrics", None)
+        handler = make()
+        assert handler(recorded("direct-execute"), context())["status"] == "suspended"
+        assert handler.function.metrics.errors == 1
+
+    def test_metrics_without_powertools_are_refused(
+        self, make: Callable[..., LambdaHandler], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FLUX_METRICS", "Shop")
+        monkeypatch.setattr("flux_aws.function.find_spec", lambda _: None)
+        with pytest.raises(DefinitionError, match=r"pip install 'flux-serverless\[aws\]'"):
+            make()(recorded("direct-execute"), context())
+
+    def test_without_powertools_lines_are_plain(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        import sys
+
+        from flux_aws.logging import PowertoolsLogger
+
+        monkeypatch.setitem(sys.modules, "aws_lambda_powertools.logging.logger", None)
+        logger = PowertoolsLogger("warn")
+        logger.info("unheard")
+        logger.warn("heard", id="o-1")
+        assert capsys.readouterr().err == "[flux] warn  heard id=o-1\n"
+
     def test_an_invocation_in_which_nothing_happened_writes_no_metric(
         self, make: Callable[..., LambdaHandler], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

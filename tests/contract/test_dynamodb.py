@@ -71,7 +71,7 @@ class TestDynamoDBStorage(OnDynamoDB):
 @pytest.mark.soak
 class TestDynamoDBStorageAtFullSize(TestDynamoDBStorage):
     writers, slots, churn, crowd = 64, 200, 100, 120
-    long_log = 2_000
+    long_log = 10_000
 
 
 class TestDynamoDBWithMuchKeptOutside(OnDynamoDB):

@@ -59,7 +59,7 @@ class TestFirestoreStorage(OnFirestore):
 @pytest.mark.soak
 class TestFirestoreStorageAtFullSize(TestFirestoreStorage):
     writers, slots, churn, crowd = 64, 200, 100, 120
-    long_log = 2_000
+    long_log = 10_000
 
 
 class TestFirestoreWithMuchKeptOutside(OnFirestore):
