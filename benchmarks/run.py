@@ -12,6 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from benchmarks import (
+    cold_start_aws,
+    cold_start_azure,
+    cold_start_gcp,
     durable_steps,
     durable_steps_blob,
     durable_steps_dynamodb,
@@ -38,6 +41,9 @@ SERVICES: Final[Mapping[str, Callable[[Path, int], list[Figure]]]] = {
     "dynamodb": durable_steps_dynamodb.measure,
     "firestore": durable_steps_firestore.measure,
     "blob": durable_steps_blob.measure,
+    "cold-aws": lambda folder, pairs: cold_start_aws.measure(folder, min(pairs, 20)),
+    "cold-gcp": cold_start_gcp.measure,
+    "cold-azure": cold_start_azure.measure,
 }
 """Topics whose other side is a process of its own, which may be missing here."""
 TOPICS: Final = ("memory", "map", "sqlite", *SERVICES, "resume", "startup", "kit")

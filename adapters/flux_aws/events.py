@@ -30,8 +30,8 @@ class Message(NamedTuple):
 
     id: str
     """"" for a record that names none: an answer that names it gives the whole batch back to the queue."""
-    body: str | None
-    """None for what is no message of SQS."""
+    body: str
+    """"" for what is no message of SQS; the host refuses it."""
     group: str | None = None
     """The group of a FIFO queue; its messages are handled in order."""
 
@@ -178,12 +178,12 @@ def _body(event: dict[str, Any]) -> bytes:
 def _message(record: object) -> Message:
     """A record of SQS; what is none has no body, and no other record suffers from it."""
     if not isinstance(record, dict):
-        return Message("", None)
+        return Message("", "")
     id_, body, attributes = record.get("messageId"), record.get("body"), record.get("attributes")
     group = attributes.get("MessageGroupId") if isinstance(attributes, dict) else None
     return Message(
         id_ if isinstance(id_, str) else "",
-        body if isinstance(body, str) and record.get("eventSource") == _QUEUE else None,
+        body if isinstance(body, str) and record.get("eventSource") == _QUEUE else "",
         group if isinstance(group, str) else None,
     )
 

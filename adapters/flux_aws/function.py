@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 from flux_aws import settings as names
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flux_core.engine import FluxEngine, Workflow
+    from flux_core.invocation import Reply
     from flux_core.ports import WorkflowStorage
 
 
@@ -32,6 +34,11 @@ class OpenFunction(NamedTuple):
     base_path: str
     """The path of the public URL, which a custom domain may put before the routes."""
 
+    def tell(self, reply: Reply) -> None:
+        """Nobody may be waiting for the answer: what was wrong with the request is a line of the log."""
+        if reply.error is not None:
+            self.logger.warn("an invocation was refused", status=reply.status, error=str(reply.error))
+
 
 def open_function(
     workflows: Sequence[Workflow],
@@ -43,6 +50,11 @@ def open_function(
 ) -> OpenFunction:
     """Read the environment and make it. `DefinitionError` says which setting is missing or wrong."""
     settings = Settings.from_env()
+    if settings.metrics is not None and find_spec("aws_lambda_powertools") is None:
+        raise DefinitionError(
+            f"{names.METRICS} is set, and metrics are written by Powertools, which is not installed. Run: "
+            f"pip install 'flux-serverless[aws]', or unset it."
+        )
     logger, metrics = PowertoolsLogger(settings.host.log_level), EmfSink(settings.metrics)
     if engine is None:
         engine = _engine(settings, workflows, storage, dict(options), logger, metrics)

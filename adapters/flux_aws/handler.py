@@ -1,10 +1,4 @@
-"""`lambda_handler`: workflows as a Lambda function. It converts, asks the host and converts back; it decides nothing.
-
-from flux_aws import lambda_handler
-from workflows import onboarding, order
-
-handler = lambda_handler(order, onboarding)  # settings from the environment
-"""
+"""`lambda_handler`: workflows as a Lambda function. It converts, asks the host, converts back; it decides nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +10,7 @@ from flux_aws.function import open_function
 from flux_aws.scheduler import after
 from flux_core.deadline import MARGIN
 from flux_core.errors import CallerError
-from flux_core.http import to_problem
+from flux_core.http import to_response
 from flux_core.invocation import problem
 
 if TYPE_CHECKING:
@@ -25,7 +19,7 @@ if TYPE_CHECKING:
 
     from flux_aws.function import OpenFunction
     from flux_core.engine import FluxEngine, Workflow
-    from flux_core.invocation import Reply
+    from flux_core.host import Remaining
     from flux_core.ports import WorkflowStorage
 
 
@@ -69,55 +63,40 @@ class LambdaHandler:
         """Answer an event. Raises only what has Lambda bring the event again."""
         function = self.function
         function.logger.begin(context)
+        left = getattr(context, "get_remaining_time_in_millis", None)
+        remaining = None if left is None else lambda: left() / 1000
         try:
-            return events.sendable(self._answered(function, event, context))
+            return events.sendable(_answer(function, event, remaining))
         finally:
             function.metrics.flush()
 
-    def _answered(self, function: OpenFunction, event: object, context: Any) -> dict[str, object]:
-        remaining = _remaining(context)
-        try:
-            asked = events.read(event, function.base_path)
-        except CallerError as error:
-            function.logger.warn("an event cannot be read", error=str(error))
-            return events.answer(to_problem(error)) if events.is_http(event) else problem(error).body
-        if isinstance(asked, events.Asked):
-            function.logger.about(asked.correlation)
-            return events.answer(function.host.http(asked.request, remaining))
-        if isinstance(asked, events.Batch):
-            margin = 0.0 if remaining is None else min(MARGIN, remaining() / 10)
 
-            def handle(message: events.Message) -> bool:
-                function.logger.about(message.id)
-                late = remaining is not None and remaining() <= margin
-                return not late and self._handled(function, message, remaining)
-
-            return events.handled(asked, handle)
-        function.logger.about(asked.correlation)
-        reply = function.host.direct(asked.mapping, remaining)
-        if reply.retry and reply.error is not None:
-            raise reply.error
-        _tell(function, reply)
-        return reply.body
-
-    def _handled(self, function: OpenFunction, message: events.Message, remaining: Callable[[], float] | None) -> bool:
-        """Whether the message is done with."""
-        if message.body is None:
-            function.logger.warn("a record is no message of SQS; its queue keeps it", message_id=message.id)
-            return False
-        with after(events.hops(message.body)):
-            reply = function.host.message(message.body, remaining)
-        _tell(function, reply)
-        return reply.error is None
+def _answer(function: OpenFunction, event: object, remaining: Remaining | None) -> dict[str, Any]:
+    try:
+        asked = events.read(event, function.base_path)
+    except CallerError as error:
+        reply = problem(error)
+        function.tell(reply)
+        return events.answer(to_response(reply)) if events.is_http(event) else reply.body
+    if isinstance(asked, events.Batch):
+        margin = 0.0 if remaining is None else min(MARGIN, remaining() / 10)
+        return events.handled(asked, lambda message: _handle(function, message, remaining, margin))
+    function.logger.about(asked.correlation)
+    if isinstance(asked, events.Asked):
+        return events.answer(function.host.http(asked.request, remaining))
+    reply = function.host.direct(asked.mapping, remaining)
+    if reply.retry and reply.error is not None:
+        raise reply.error
+    function.tell(reply)
+    return reply.body
 
 
-def _remaining(context: Any) -> Callable[[], float] | None:
-    """Lambda's own clock of the invocation, in seconds; None where there is no context (a call by hand)."""
-    left = getattr(context, "get_remaining_time_in_millis", None)
-    return None if left is None else lambda: left() / 1000
-
-
-def _tell(function: OpenFunction, reply: Reply) -> None:
-    """Nobody may be waiting for the answer: what was wrong with the request is a line of the log."""
-    if reply.error is not None:
-        function.logger.warn("an invocation was refused", status=reply.status, error=str(reply.error))
+def _handle(function: OpenFunction, message: events.Message, remaining: Remaining | None, margin: float) -> bool:
+    """Whether the message is done with; where no time is left for it, the queue brings it again."""
+    if remaining is not None and remaining() <= margin:
+        return False
+    function.logger.about(message.id)
+    with after(events.hops(message.body)):
+        reply = function.host.message(message.body, remaining)
+    function.tell(reply)
+    return reply.error is None

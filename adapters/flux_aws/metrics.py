@@ -39,6 +39,8 @@ class EmfSink:
         self.namespace = namespace
         self._counts: dict[str, dict[str, int]] = {}
         self._durations: dict[str, list[float]] = {}
+        self.errors = 0
+        """Flushes that failed; a metric never changes an outcome."""
 
     def emit(self, event: Mapping[str, object]) -> None:
         """Count the event."""
@@ -58,6 +60,12 @@ class EmfSink:
         durations, self._durations = self._durations, {}
         if not counts:
             return
+        try:
+            self._write(counts, durations)
+        except Exception:  # noqa: BLE001 -- as for every sink
+            self.errors += 1
+
+    def _write(self, counts: Mapping[str, Mapping[str, int]], durations: Mapping[str, list[float]]) -> None:
         from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
         for workflow, of in counts.items():

@@ -19,9 +19,10 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from math import ceil
 from threading import Lock
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
+from flux_core.deadline import MARGIN
 from flux_core.errors import DefinitionError, SchedulerUnavailable
 from flux_core.invocation import wake_message
 from flux_gcp import settings as names
@@ -42,7 +43,8 @@ GRACE: Final = 10.0
 """Seconds between the end of an invocation's budget and the end of Cloud Tasks' patience."""
 _BRIEFEST, _LONGEST = 15.0, 1800.0
 """Seconds that a dispatch deadline may be."""
-_ATTEMPTS: Final = 2
+_SHARES: Final = (2 / 3, 1.0)
+"""Of the time that is left, for the first try and for the second."""
 _PASSING: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNKNOWN"})
 _LOG_IN: Final = (
     "On a machine of your own run `gcloud auth application-default login`; on Google Cloud give the function a service "
@@ -55,8 +57,8 @@ class CloudTasksScheduler:
 
     `account`: the service account whose identity the tasks have; without it they have none, and the function must be
     public. `budget`: seconds that an invocation may take; a task is given up `GRACE` later, so two never overlap.
-    `timeout`: seconds of one call; it is made twice at most. `emulator`: host and port of a fake. Threads may share it;
-    a process makes its own after a fork. `DefinitionError` for arguments that cannot work.
+    `timeout`: seconds that a wake may take, a second try included. `emulator`: host and port of a fake. Threads may
+    share it; a process makes its own after a fork. `DefinitionError` for arguments that cannot work.
     """
 
     horizon = HORIZON
@@ -68,7 +70,7 @@ class CloudTasksScheduler:
         *,
         account: str | None = None,
         budget: float = 540.0,
-        timeout: float = 3.0,
+        timeout: float = MARGIN,
         emulator: str | None = None,
         credentials: Credentials | None = None,
     ) -> None:
@@ -103,14 +105,16 @@ class CloudTasksScheduler:
         task = self._task(ref, delay)
         from google.api_core.exceptions import GoogleAPICallError
 
-        for left in reversed(range(_ATTEMPTS)):
+        end = monotonic() + self.timeout
+        for share in _SHARES:
             try:
-                client.create_task(parent=self.queue, task=task, retry=None, timeout=self.timeout)
+                limit = (end - monotonic()) * share
+                client.create_task(parent=self.queue, task=task, retry=None, timeout=limit)
             except GoogleAPICallError as error:
                 code = _code(error)
                 if task.name and code == "ALREADY_EXISTS":
                     return
-                if not left or code not in _PASSING:
+                if share == _SHARES[-1] or code not in _PASSING:
                     raise self._unavailable(ref, code, error) from error
             except Exception as error:
                 # Credentials that cannot be renewed, a closed channel: the library has no common class for them.
@@ -192,7 +196,7 @@ class CloudTasksScheduler:
             case "RESOURCE_EXHAUSTED":
                 return "has no quota left. Look at the quotas of Cloud Tasks in the console."
             case _:
-                return f"did not answer, {_ATTEMPTS} times within {self.timeout:g} s."
+                return f"did not answer within {self.timeout:g} s."
 
 
 def _name(ref: InstanceRef, second: int) -> str:

@@ -13,6 +13,7 @@ from flux_core import state as s
 from flux_core.claim_check import ClaimCheckStorage
 from flux_core.codec import decode_record, encode_state
 from flux_core.errors import PayloadMissing
+from flux_core.flight import MOST
 from flux_core.keys import idempotency_key, mail_id, sha256
 from flux_core.load import load
 from flux_core.machine import current, evolve, takeover_at, timer
@@ -21,7 +22,7 @@ from flux_core.machine.forks import is_over
 from flux_core.machine.identity import end_id, end_signal, is_end_signal
 from flux_core.machine.lanes import is_next, letter_of
 from flux_core.machine.waking import is_resting
-from flux_core.paths import renamed
+from flux_core.paths import lane_of, renamed
 from flux_core.ports import InstanceRef
 from flux_core.state import WorkflowState
 from flux_core.testing.journal import RUN, UNDONE, Effect
@@ -102,6 +103,8 @@ class _Walk:
         self._succeeded_keys: dict[str, int] = {}
         self._late: dict[int, int] = {}
         """Effects of epochs that had been superseded."""
+        self._most_late: dict[int, int] = {}
+        """How many effects such an epoch may have: as many as there could be attempts under way when it ended."""
 
     def take(self, seq: int, record: Record) -> None:
         """Check record `seq` and fold it."""
@@ -110,6 +113,8 @@ class _Walk:
         self._check_status(seq, record)
         self._check_step(seq, record)
         turned = self.state.undoing
+        if record.type == r.CLAIM:
+            self._most_late[self.state.epoch] = at_once(self.state)
         evolve(self.state, record)
         if self.state.undoing and not turned:
             self._order = list(self.state.completed)  # with what a retry had kept for later
@@ -236,8 +241,11 @@ class _Walk:
         state = self.state
         superseded = effect.epoch is not None and effect.epoch < state.epoch
         if superseded:
-            count = self._late[effect.epoch or 0] = self._late.get(effect.epoch or 0, 0) + 1
-            _must(count == 1, "I11", f"epoch {effect.epoch} had been superseded and had another effect: {effect}")
+            epoch = effect.epoch or 0
+            count = self._late[epoch] = self._late.get(epoch, 0) + 1
+            most = self._most_late.get(epoch, 1)
+            what = f"epoch {epoch} had been superseded and had effect {count}, at most {most} were under way: {effect}"
+            _must(count <= most, "I11", what)
             return
         plain = effect.path.removesuffix(UNDO)
         wanted = self._key(plain, effect.path)
@@ -266,6 +274,33 @@ class _Walk:
         k = self.state.discarded.get(plain, 0)
         origin = renamed(plain, self.state.origins) + (path or plain)[len(plain) :]
         return idempotency_key(ref.tenant, ref.workflow, ref.id, origin, k)
+
+
+def at_once(state: WorkflowState) -> int:
+    """How many attempts an invocation can have under way at the same time: the `max_concurrency` that I11 speaks of."""
+    forks = {path: frame for path, frame in state.frames.items() if frame.fork is not None}
+
+    def inside(lane: str) -> int:
+        found = state.lanes[lane]
+        if f"{lane}.{found.names[found.cursor]}" in state.waits:
+            return 0
+        within = [path for path in forks if lane_of(path) == lane or lane_of(path).startswith(f"{lane}.")]
+        outer = min(within, key=len, default=None)
+        return 1 if outer is None else of(outer)
+
+    def of(path: str) -> int:
+        frame = forks[path]
+        fork = frame.fork
+        if fork is None:
+            return 1
+        begun = [lane for lane in frame.open if lane not in fork.failed]
+        fresh = fork.left - len(begun)
+        if fork.limit:
+            fresh = min(fresh, fork.limit - len(begun))
+        return sum(map(inside, begun)) + max(0, fresh)
+
+    outer = min(forks, key=len, default=None)
+    return 1 if outer is None else max(1, min(of(outer), MOST))
 
 
 def _succeeds(record: Record) -> bool:

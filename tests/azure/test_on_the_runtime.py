@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections import Counter
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.azure.deployment import PUBLIC
+from tests.azure.hostile import Hostile
+from tests.azure.in_process import EVENTS, recorded
 from tests.azure.workflows import NAPS, STEPS
 
 if TYPE_CHECKING:
@@ -253,6 +256,34 @@ class TestAtTheSameTime:
 
 
 class TestAWorker:
+    def test_takes_every_recorded_event(self, deploy: Deploy) -> None:
+        app = deploy()
+        app.execute("order", "order-1")
+        for name in recorded():
+            event = json.loads((EVENTS / f"{name}.json").read_text())
+            inputs = {given["name"]: given["data"] for given in event["inputData"]}
+            outcome = app.host.invoke(event["function"], inputs, event["triggerMetadata"])
+            assert (outcome.error is not None) == (name == "queue_unreadable"), (name, outcome)
+            if name.startswith("http"):
+                assert outcome.value is not None
+                assert int(outcome.value["http"]["status_code"]) < 500, (name, outcome)
+
+    def test_outlives_hostile_events(self, deploy: Deploy) -> None:
+        app = deploy()
+        hostile = Hostile(606)
+        process = app.host.workers[0].process.pid
+        for _ in range(150):
+            function, data = hostile.http()
+            outcome = app.host.invoke(function, {"event": data})
+            assert outcome.value is not None, outcome
+            assert int(outcome.value["http"]["status_code"]) < 500, (data, outcome)
+            message, metadata = hostile.queue()
+            given_back = app.host.invoke("flux_work", {"message": message}, metadata).error
+            assert given_back is None or given_back.startswith("NotDone: ")
+            assert app.host.invoke("flux_sweep", {"timer": hostile.timer()}).error is None
+        assert app.host.workers[0].process.pid == process
+        assert app.execute("order", "o-1").json()["status"] == "suspended"
+
     def test_that_lacks_a_setting_says_which(self, deploy: Deploy) -> None:
         app = deploy(FLUX_STORAGE="")
         outcome = app.host.tick()

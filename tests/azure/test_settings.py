@@ -284,6 +284,14 @@ class TestAnIdentity:
         assert queue._signed(0, b"")["Authorization"] == "Bearer t-1"
 
 
+def test_an_engine_of_ones_own_brings_its_workflows(tmp_path: Path) -> None:
+    from flux_azure import blueprint
+
+    engine = FluxEngine(SQLiteStorage(tmp_path / "flux.db"))
+    with pytest.raises(DefinitionError, match=r"blueprint\(engine=...\) takes nothing else"):
+        blueprint(NOTHING, engine=engine)
+
+
 def test_a_blueprint_leaves_the_level_of_its_routes_to_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
     from flux_azure import blueprint
 

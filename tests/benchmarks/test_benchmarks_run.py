@@ -18,8 +18,11 @@ SERVICES = {
     "dynamodb": "durable step on DynamoDB",
     "firestore": "durable step on Firestore",
     "blob": "durable step in object storage",
+    "cold-aws": "cold start on Lambda",
+    "cold-gcp": "cold start on Google Cloud",
+    "cold-azure": "cold start on Azure Functions",
 }
-"""A store on a service that cannot be had is left out, with a word why."""
+"""What needs a service that cannot be had is left out, with a word why."""
 
 
 class Outcome(NamedTuple):

@@ -41,6 +41,7 @@ class Deployment:
             LEASE: "20",
             BUDGET: "20",
             SWEEPER: "on",
+            names.TIMEOUT: "20",  # this machine is busy, and the emulator with it
             PUBLIC_URL: f"http://127.0.0.1:{self._public_port}",
             CALLBACK_KEYS: KEY,
             "FLUX_TEST_EFFECTS": str(self._effects),

@@ -14,6 +14,7 @@ from flux_core.codec import decode_record
 from flux_core.keys import idempotency_key
 from flux_core.machine import evolve, takeover_at, timer
 from flux_core.state import WorkflowState
+from tests.simulation.scheduler import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -296,7 +297,7 @@ class Ledger:
             self.fail("I3", f"commit {path!r}, which quarantines, took effect {total} times")
 
     def _enter(self, *what: object) -> None:
-        self.books = (self.books + hash(what)) & 0xFFFF_FFFF_FFFF_FFFF
+        self.books += digest_of(repr(what))
 
     # --- the index ----------------------------------------------------------------------------------------
 

@@ -7,11 +7,12 @@ import pytest
 from flux_core import MemoryStorage
 from flux_core.testing import CRASH_AFTER
 from tests.simulation.driving import disturbed, undisturbed
-from tests.simulation.kin_mutants import MUTANTS
+from tests.simulation.kin_mutants import MUTANTS, RACE_MUTANTS
 from tests.simulation.mutants import Mutant, living
-from tests.simulation.races import sample
+from tests.simulation.races import explore
 from tests.simulation.shapes import SHAPES
-from tests.simulation.test_races import FAMILIES
+from tests.simulation.test_races import RACES, WIDE
+from tests.simulation.world import Violated
 
 
 def _strike(name: str) -> None:
@@ -25,7 +26,15 @@ def _strike(name: str) -> None:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_caught(name: str) -> None:
     patches, where = MUTANTS[name]
-    if where not in FAMILIES:
-        _strike(where)  # on the engine as it is; what a shape has to come to is known from here on
+    _strike(where)  # on the engine as it is; what a shape has to come to is known from here on
     with living(Mutant(patches, (), where)), pytest.raises(AssertionError):
-        sample(FAMILIES[where], 300) if where in FAMILIES else _strike(where)
+        _strike(where)
+
+
+@pytest.mark.parametrize("name", RACE_MUTANTS)
+def test_a_search_to_the_end_catches_a_mutant(name: str) -> None:
+    patches, where, rule = RACE_MUTANTS[name]
+    with living(Mutant(patches, (rule,), where)), pytest.raises(Violated) as caught:
+        explore({**RACES, **WIDE}[where])
+    print(str(caught.value).partition("\n")[0])  # noqa: T201 -- shown by pytest -s
+    assert f": {rule}" in str(caught.value).partition("\n")[0]

@@ -41,7 +41,18 @@ if TYPE_CHECKING:
     from flux_core.nodes import NodeCollector
 
 REF = InstanceRef("default", "nested", "1")
-KINDS = ("step", "commit", "skipped", "sleep", "if", "switch", "loop", "while")
+KINDS = ("step", "commit", "skipped", "sleep", "if", "switch", "loop", "while", "parallel", "map")
+
+
+class _AnyOrder(VirtualClock):
+    """Of attempts at the same time any may end first."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._dice = Random(seed)
+
+    def pick(self, count: int) -> int:
+        return self._dice.randrange(count)
 
 
 class Case:
@@ -51,7 +62,7 @@ class Case:
         self.random = Random(seed)
         self.crashes = Random(seed * 1000 + crashes) if crashes else None
         self.store = MemoryStorage()
-        self.clock = VirtualClock()
+        self.clock = _AnyOrder(seed)
         self.journal = Journal(self.store)
         self.failures: set[str | None] = set()
         self.happened: set[str] = set()
@@ -108,7 +119,20 @@ class Case:
                 case "while":
                     body = self.fill(flow(), depth - 1)
                     into.while_(name, _is_before(number), body)
+                case "parallel":
+                    bodies = [self.fill(flow(f"lane-{lane}"), depth - 1) for lane in range(number + 1)]
+                    into.parallel(name, *bodies, **self.drawn_fork())
+                case "map":
+                    into.map(name, list(range(number)), self.fill(flow(), depth - 1), **self.drawn_fork())
         return into
+
+    def drawn_fork(self) -> dict[str, Any]:
+        draw = self.random
+        return {
+            "max_concurrency": draw.choice((None, 1, 2)),
+            "on_error": draw.choice(("fail_fast", "wait_all")),
+            "merge": {"log": _one_after_the_other},
+        }
 
     def without_a_failure(self) -> FluxResult:
         clock = VirtualClock()
@@ -170,6 +194,12 @@ class Case:
         return seen
 
 
+def _one_after_the_other(logs: list[list[str]]) -> list[str]:
+    """What was there when the lanes began, then what each has added, in the order of the lanes."""
+    before = next((n for n, paths in enumerate(zip(*logs, strict=False)) if len(set(paths)) > 1), min(map(len, logs)))
+    return logs[0][:before] + [path for log in logs for path in log[before:]]
+
+
 def _tells(answer: object) -> Callable[[Context], object]:
     return lambda ctx: answer
 
@@ -186,6 +216,6 @@ def test_whatever_fails_and_is_retried_the_end_is_the_same(crashes: int) -> None
         check_invariants(case.store, REF, case.journal, workflow=case.workflow.build(), at_rest=True)
         where = f"seed {seed}, crashes {crashes}"
         assert (seen.status, seen.data) == ("completed", case.wanted.data), where
-        ends = [[(step.path, step.status) for step in result.history] for result in (seen, case.wanted)]
+        ends = [sorted((step.path, step.status) for step in result.history) for result in (seen, case.wanted)]
         assert ends[0] == ends[1], where
         assert not seen.state.frames, where

@@ -29,7 +29,7 @@ from flux_core.machine import fold, takeover_at
 from flux_core.ports import Header, InstanceRef, Mail
 from flux_core.result import FluxResult
 from tests.simulation.ledger import Ledger
-from tests.simulation.scheduler import Choice, Killed, Schedule, Stop, Store, Task
+from tests.simulation.scheduler import Choice, Killed, Schedule, Stop, Store, Task, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -204,7 +204,7 @@ class World:
                 ledger.appended(seq, raw, rest[0] if rest else None)
         elif name == "put_mail":
             if result is None:
-                self._mail_hash = (self._mail_hash + hash(args[1])) & 0xFFFF_FFFF_FFFF_FFFF
+                self._mail_hash += digest_of(repr(args[1]))
         elif name == "put_snapshot":
             self._snapshot(*args)
         if name in _MOVES_INDEX:
