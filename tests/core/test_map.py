@@ -220,6 +220,20 @@ class TestRetry:
         assert (result.history[0].output, result.history[-1].output) == (["a1", "b2", "c1"], {"a": 1, "b": 2, "c": 1})
         check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
 
+    @pytest.mark.parametrize("iterations", [1, 2])
+    def test_of_a_while_in_an_item_keeps_what_its_iterations_have_written(self, lab: Lab, iterations: int) -> None:
+        def work(ctx: Context) -> None:
+            lab.calls.append(f"{ctx.path}")
+            ctx.data.log = [*ctx.data.get("log", []), ctx.path]
+
+        body = flow().while_("again", lambda ctx: ctx.iteration < iterations, flow().step("work", work))
+        w = create_workflow("order").map("each", [0, 1], body, merge={"log": lambda logs: [*logs[0], *logs[1]]})
+        done = lab.engine().execute(w, None, "o-1")
+        calls = list(lab.calls)
+        result = lab.engine().retry_step(w, "o-1", "each[1].again", force=True)
+        assert (result.status, result.data, lab.calls) == ("completed", done.data, calls)
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
     def test_of_a_failed_map_goes_on_with_the_items_that_are_left(self, lab: Lab) -> None:
         def work(ctx: Context) -> int:
             lab.calls.append(str(ctx.item))
