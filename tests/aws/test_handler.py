@@ -230,7 +230,7 @@ class TestHandOver:
         handler({"action": "execute", "workflow": "nap", "id": "n-1", "mode": "async"}, context())
         (first,) = taken(queue)
         messages: list[Any] = []
-        sqs = handler.function.host.engine.scheduler
+        sqs: Any = handler.function.host.engine._waker.scheduler
         sqs.client.meta.events.register(
             "before-parameter-build.sqs.SendMessage", lambda params, **_: messages.append(params["MessageBody"])
         )
