@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flux_cli.chronicle import event_line
 from flux_cli.exits import CommandFailed
 from flux_cli.serving import PortTaken, Served, Serving
 from flux_core import FluxEngine, create_workflow
@@ -281,6 +282,22 @@ def asked(serving: Serving, request: bytes) -> bytes:
         while piece := connection.recv(65536):
             answer += piece
     return answer
+
+
+class TestALine:
+    def test_of_a_request_says_what_was_asked_and_answered(self) -> None:
+        line = event_line(Served("POST", "/workflows/order/executions", 202, 0.0314), 1_700_000_000_000, short=True)
+        assert line.plain == "22:13:20 POST /workflows/order/executions 202 in 0.031 s"
+
+    def test_of_a_hostile_request_is_printable(self) -> None:
+        line = event_line(Served("GET", "/\x1b[2J\udc80", 404, 0), 0)
+        assert line.plain.isprintable()
+
+    def test_of_a_callback_does_not_hold_its_token(self, serving: Serving) -> None:
+        told: list[Served] = []
+        serving.told = told.append
+        asked(serving, b"POST /callbacks/secret.token HTTP/1.1\r\nconnection: close\r\n\r\n")
+        assert [(one.path, one.status) for one in told] == [("/callbacks/...", 403)]
 
 
 class TestItsPort:
