@@ -273,9 +273,12 @@ def _tick(engine: FluxEngine, arguments: dict[str, Any], deadline: DeadlineLike 
     Nor to one whose workflow this engine does not know: the due index has it, for the deployment that does.
     """
     try:
-        return _answer(engine.wake(**arguments, deadline=deadline))
+        reply = _answer(engine.wake(**arguments, deadline=deadline))
     except NotFound as error:
         return Reply(200, {"id": arguments["id"], "status": "gone", "detail": str(error)})
+    if arguments.get("tenant", engine.tenant) != engine.tenant:
+        reply.body = {"id": reply.body["id"], "status": reply.body["status"]}  # the rest is that tenant's alone
+    return reply
 
 
 def _answer(result: FluxResult, include: tuple[str, ...] = ()) -> Reply:

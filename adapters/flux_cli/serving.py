@@ -105,8 +105,6 @@ class Serving:
 
     def end(self) -> None:
         """Take no more, and wait until those that were taken are answered."""
-        if self._thread.is_alive():
-            self._server.shutdown()
         self.close()
         with self._idle:
             while self._at_work:
@@ -114,6 +112,8 @@ class Serving:
 
     def close(self) -> None:
         """Listen no more; again is harmless."""
+        if self._thread.is_alive():
+            self._server.shutdown()
         self._server.server_close()
 
     def answer(self, request: Request) -> Response:

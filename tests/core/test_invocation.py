@@ -545,6 +545,13 @@ class TestAWake:
         assert (reply.status, reply.body["status"]) == (200, "gone")
         assert "'newer'" in reply.body["detail"]
 
+    def test_of_another_tenant_shows_nothing_of_its_instance(self) -> None:
+        """The due index and the queue are everybody's; what stands in an instance is not."""
+        world = World()
+        other = world.lab.engine(workflows=world.engine.workflows.values(), tenant="other")
+        reply = dispatch(other, parse({"action": "wake", "tenant": "default", "workflow": "order", "id": "o-2"}))
+        assert (reply.status, reply.body) == (200, {"id": "o-2", "status": "failed"})
+
     def test_of_a_hostile_name_is_the_callers_fault(self) -> None:
         assert World().do(action="wake", workflow="order", id="a/b").status == 400
         assert World().do(action="wake", workflow="order", id="o-1", tenant="a/b").status == 400
