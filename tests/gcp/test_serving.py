@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cloudevents.http import CloudEvent
 
-from flux_blob import BlobStorage
+from flux_blob import BlobPayloads, BlobStorage
 from flux_core import FluxEngine, MemoryStorage, create_workflow, hosting, wait
 from flux_core.errors import CorruptRecord, DefinitionError, StorageUnavailable
 from flux_core.hosting import BUDGET, HTTP_BUDGET, MOST_BYTES, PAYLOADS, STORAGE, SWEEPER, TENANT
@@ -99,11 +99,23 @@ class TestEnvironment:
         assert store.address == "gs://my-bucket/flux"
 
     def test_payloads_are_kept_where_they_are_named(
+        self, storage: SQLiteStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(PAYLOADS, "gs://my-bucket/large")
+        kept = Function(Parts((order,), storage)).host().engine.storage.payloads  # type: ignore[attr-defined]
+        assert (type(kept), kept.address) == (BlobPayloads, "gs://my-bucket/large")
+
+    @pytest.mark.parametrize("name", [STORAGE, PAYLOADS])
+    @pytest.mark.parametrize("address", ["/workspace/flux", "file:///flux", "s3://bucket", "memory://"])
+    def test_a_store_that_ends_with_the_instance_is_refused(self, name: str, address: str) -> None:
+        with pytest.raises(DefinitionError, match=f"{name} must be an address such as gs://bucket/root"):
+            FunctionSettings.from_env({name: address})
+
+    def test_payloads_that_are_given_are_used(
         self, storage: SQLiteStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv(PAYLOADS, str(tmp_path / "payloads"))
         monkeypatch.setenv(MOST_BYTES, "1000000")
-        handler = http_function(order, storage=storage)
+        handler = http_function(order, storage=storage, payloads=BlobPayloads(tmp_path / "payloads"))
         event = recorded("http_execute")._replace(body=json.dumps({"text": "x" * 200_000}))
         assert handler(as_flask(event))[1] == 202
         assert any(path.stat().st_size > 200_000 for path in (tmp_path / "payloads").rglob("*") if path.is_file())
