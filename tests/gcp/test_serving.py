@@ -14,7 +14,8 @@ from flux_blob import BlobPayloads, BlobStorage
 from flux_core import FluxEngine, MemoryStorage, create_workflow, hosting, wait
 from flux_core.errors import CorruptRecord, DefinitionError, StorageUnavailable
 from flux_core.hosting import BUDGET, HTTP_BUDGET, MOST_BYTES, PAYLOADS, STORAGE, SWEEPER, TENANT
-from flux_gcp import FirestoreStorage, FunctionSettings, cloud_event_function, http_function
+from flux_core.testing import RecordingStorage
+from flux_gcp import FirestoreStorage, FunctionSettings, callback_function, cloud_event_function, http_function
 from flux_gcp import settings as names
 from flux_gcp.function import LONGEST_TASK, Function, Parts
 from flux_gcp.scheduler import CloudTasksScheduler
@@ -239,6 +240,32 @@ class TestSettings:
     )
     def test_traces_are_in_the_project_that_anything_names(self, given: dict[str, str], project: str | None) -> None:
         assert FunctionSettings.from_env(given).project == project
+
+
+class TestThePublicFunction:
+    def test_says_nothing_of_its_settings_but_to_the_log(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv(names.QUEUE, QUEUE)
+        status, problem = answered(callback_function(order), "http_callback")
+        assert (status, problem["title"]) == (500, "Internal error")
+        assert names.WORKER_URL not in json.dumps(problem)
+        assert names.WORKER_URL in json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+
+
+class TestCloudScheduler:
+    @pytest.mark.parametrize(("name", "nudged"), [("cloud_scheduler_sweep", True), ("cloud_tasks_wake", False)])
+    def test_does_not_bring_a_signal_again_so_the_due_index_has_to_know(
+        self, storage: SQLiteStorage, name: str, nudged: bool
+    ) -> None:
+        """PROTOCOL rule 11. Cloud Tasks does bring it again."""
+        engine = FluxEngine(storage, workflows=[order])
+        engine.execute(order, {}, id="1")
+        seen = RecordingStorage(storage)
+        handler = http_function(engine=FluxEngine(seen, workflows=[order]))
+        body = json.dumps({"action": "signal", "workflow": "order", "id": "1", "name": "approved"})
+        assert handler(as_flask(recorded(name)._replace(body=body)))[1] == 200
+        assert ("nudge" in [call.method for call in seen.calls]) == nudged
 
 
 class Broken(MemoryStorage):
