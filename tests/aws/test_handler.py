@@ -224,6 +224,19 @@ class TestHandOver:
             assert handler(records(message), limited()) == {"batchItemFailures": []}
         assert handler({"action": "get", "workflow": "long", "id": "l-1"}, limited())["status"] == "completed"
 
+    def test_without_a_sweeper_a_chain_has_no_end(self, make: Callable[..., LambdaHandler], queue: Queue) -> None:
+        """Nobody would begin a new one; that Lambda may cut it is the lesser evil."""
+        handler = make(create_workflow("nap").sleep("nap", 600))
+        handler({"action": "execute", "workflow": "nap", "id": "n-1", "mode": "async"}, context())
+        (first,) = taken(queue)
+        messages: list[Any] = []
+        sqs: Any = handler.function.host.engine._waker.scheduler
+        sqs.client.meta.events.register(
+            "before-parameter-build.sqs.SendMessage", lambda params, **_: messages.append(params["MessageBody"])
+        )
+        handler(records(first | {"hops": 40}), context())
+        assert [json.loads(body)["hops"] for body in messages] == [41], "the timer, in ten minutes"
+
     def test_at_the_end_of_the_hop_budget_the_sweeper_begins_a_new_chain(
         self, make: Callable[..., LambdaHandler], queue: Queue, monkeypatch: pytest.MonkeyPatch
     ) -> None:

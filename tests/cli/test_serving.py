@@ -300,7 +300,7 @@ class TestItsPort:
         port = first.address.partition(":")[2]
         done = first.flux("dev", "--app", first.flux.app, "--port", port)
         assert (done.exit_code, done.stdout) == (3, "")
-        assert f"port {port} of 127.0.0.1 is in use, by another flux dev perhaps; name another one " in done.stderr
+        assert f"port {port} of 127.0.0.1 is in use, by another flux dev perhaps; name another one" in done.stderr
         assert "--no-serve" in done.stderr
         assert done.stderr.count("\n") == 1
 
