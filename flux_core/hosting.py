@@ -76,10 +76,10 @@ class HostSettings(NamedTuple):
             longest_invocation=_seconds(given, LONGEST_INVOCATION, cls().longest_invocation),
             budget=_seconds(given, BUDGET, 0) if budget else None,
             http_budget=_seconds(given, HTTP_BUDGET, cls().http_budget),
-            most_bytes=_whole(given, MOST_BYTES, cls().most_bytes),
+            most_bytes=whole(given, MOST_BYTES, cls().most_bytes),
             sweeper=_is_on(given),
             sweep_ahead=_seconds(given, SWEEP_AHEAD, cls().sweep_ahead),
-            sweep_limit=_whole(given, SWEEP_LIMIT, cls().sweep_limit),
+            sweep_limit=whole(given, SWEEP_LIMIT, cls().sweep_limit),
             public_url=_url(given),
             callback_keys=_callback_keys(given),
             callback_expires=_seconds(given, CALLBACK_EXPIRES, cls().callback_expires),
@@ -157,20 +157,21 @@ def number(given: Mapping[str, str], name: str, default: float) -> float:
     return value
 
 
+def whole(given: Mapping[str, str], name: str, default: int) -> int:
+    """The same for a whole number."""
+    value = number(given, name, default)
+    if value % 1:
+        message = f"{name} must be a whole number above 0, not {given[name]!r}"
+        raise DefinitionError(message)
+    return int(value)
+
+
 def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
     value = number(given, name, default)
     if value > LONGEST:
         message = f"{name} must be at most a year in seconds, not {given[name]!r}"
         raise DefinitionError(message)
     return value
-
-
-def _whole(given: Mapping[str, str], name: str, default: int) -> int:
-    value = number(given, name, default)
-    if value % 1:
-        message = f"{name} must be a whole number above 0, not {given[name]!r}"
-        raise DefinitionError(message)
-    return int(value)
 
 
 def _tenant(given: Mapping[str, str]) -> str:

@@ -45,6 +45,10 @@ ASYNC: Final = "async"
 
 _READABLE: Final = 80
 """Characters of a value that a message shows."""
+_FEW: Final = 5
+"""Texts of a list that a message shows."""
+_LONGEST_DETAIL: Final = 2000
+"""Characters of a problem's detail: it may name what a caller sent, who may send a name of 200 KB."""
 
 _TEXT = "a text"
 _MAPPING = "an object"
@@ -223,9 +227,16 @@ def problem(error: Exception) -> Reply:
         "type": f"urn:flux:problem:{name}",
         "title": _spaced(name),
         "status": status,
-        "detail": str(error) if known else "an unexpected error; the function's log has it",
+        "detail": brief(error) if known else "an unexpected error; the function's log has it",
     }
     return Reply(status, body, error)
+
+
+def brief(error: Exception) -> str:
+    """What the error says, cut where it is longer than a line of a log should be."""
+    text = str(error)
+    half = _LONGEST_DETAIL // 2
+    return text if len(text) <= _LONGEST_DETAIL else f"{text[:half]} ... {text[-half:]}"
 
 
 def wake_message(ref: InstanceRef, hops: int = 0) -> str:
@@ -275,7 +286,7 @@ def _tick(engine: FluxEngine, arguments: dict[str, Any], deadline: DeadlineLike 
     try:
         reply = _answer(engine.wake(**arguments, deadline=deadline))
     except NotFound as error:
-        return Reply(200, {"id": arguments["id"], "status": "gone", "detail": str(error)})
+        return Reply(200, {"id": arguments["id"], "status": "gone", "detail": brief(error)})
     if arguments.get("tenant", engine.tenant) != engine.tenant:
         reply.body = {"id": reply.body["id"], "status": reply.body["status"]}  # the rest is that tenant's alone
     return reply
@@ -287,6 +298,8 @@ def _answer(result: FluxResult, include: tuple[str, ...] = ()) -> Reply:
 
 def _shown(value: object) -> str:
     """The value, if it is one that a message can hold; it may be as large and as deep as a body can be."""
+    if isinstance(value, list) and 0 < len(value) <= _FEW and all(type(one) is str for one in value):
+        return ", ".join(_shown(one) for one in value)
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, str) and len(value) > _READABLE:

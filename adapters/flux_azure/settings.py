@@ -72,6 +72,11 @@ class AzureSettings(NamedTuple):
     postgres: str | None = None
     """A connection string, where instances are in PostgreSQL."""
 
+    def __repr__(self) -> str:
+        """Without the connection string, which may hold a password."""
+        postgres = None if self.postgres is None else "[redacted]"
+        return f"AzureSettings(triggers={self.triggers!r}, host={self.host!r}, postgres={postgres!r})"
+
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> AzureSettings:
         """As the environment says; `DefinitionError` names the variable that is wrong.

@@ -249,9 +249,17 @@ class TestWhatIsNotHttp:
         last = b"GET /workflows/w/executions HTTP/1.1\r\nconnection: close\r\n\r\n"
         assert asked(serving, one + one + last).count(b"HTTP/1.1 200") == 3
 
+    def test_a_parameter_given_twice_is_a_list_as_on_every_cloud(self, serving: Serving) -> None:
+        asked(serving, b"POST /workflows/w/executions HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        for query, found in ((b"status=completed&status=stuck", 1), (b"status=stuck&status=failed", 0)):
+            line = b"GET /workflows/w/executions?" + query + b" HTTP/1.1\r\nconnection: close\r\n\r\n"
+            assert len(json.loads(asked(serving, line).partition(b"\r\n\r\n")[2])["items"]) == found
+
 
 class TestAPageFromElsewhere:
-    @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "file://"])
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "file://", "http://[x"]
+    )
     def test_open_in_a_browser_here_cannot_use_it(self, serving: Serving, origin: str) -> None:
         request = f"POST /workflows/w/executions HTTP/1.1\r\norigin: {origin}\r\ncontent-length: 0\r\n\r\n"
         assert asked(serving, request.encode()).startswith(b"HTTP/1.1 400")

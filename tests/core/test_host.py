@@ -149,6 +149,7 @@ class TestARequest:
             (lambda host: host.http(Request("POST", "/workflows/ask/executions/1/signals/x", {}, {}, b"")), True),
             (lambda host: host.direct({"action": "signal", "workflow": "ask", "id": "1", "name": "x"}), True),
             (lambda host: host.message('{"action":"signal","workflow":"ask","id":"1","name":"x"}'), False),
+            (lambda host: host.message('{"action":"signal","workflow":"ask","id":"1","name":"x"}', once=True), True),
         ]
         for send, nudged in ways:
             store = RecordingStorage(worker.lab.storage)

@@ -353,6 +353,18 @@ class TestWhatIsWrong:
             with pytest.raises(CallerError, match=f"got {shown}$"):
                 parse({"action": "sweep", "limit": value})
 
+    def test_words_of_a_list_are_shown(self) -> None:
+        with pytest.raises(CallerError, match=r"has to be a list of data, history; got 'data', 'secrets'$"):
+            parse({"action": "get", "workflow": "order", "id": "o-1", "include": ["data", "secrets"]})
+
+    @pytest.mark.parametrize("name", ["workflow", "id", "step", "name"])
+    def test_a_giant_name_makes_no_giant_answer(self, name: str) -> None:
+        tree = {"action": "retry_step" if name == "step" else "signal", "workflow": "order", "id": "o-1"}
+        tree |= {"step": "ask"} if name == "step" else {"name": "go"}
+        detail = World().do(**(tree | {name: "x" * 200_000})).body["detail"]
+        assert len(detail) < 2100
+        assert "xxx ... " in detail
+
     def test_a_workflow_to_list_whose_name_no_workflow_can_have(self) -> None:
         """It would become part of a storage key."""
         for name in ("../../etc", "", "\ud800", "a" * 129):
