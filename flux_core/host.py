@@ -75,6 +75,8 @@ class Host:
         if invocation.action == "sweep":
             invocation.arguments.setdefault("limit", self.settings.sweep_limit)
             invocation.arguments["ahead"] = self.settings.sweep_ahead
+        elif invocation.action == "purge":
+            invocation.arguments["older_than"] = self.settings.purge_after
         reply = dispatch(self.engine, invocation, deadline, nudge=nudge)
         if reply.error is not None and reply.status >= _OURS:
             self.engine.logger.error("an invocation failed", error=repr(reply.error))

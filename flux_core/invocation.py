@@ -93,6 +93,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
     "list": ({}, {"workflow": _TEXT, "status": _STATUS, "limit": _LIMIT, "cursor": _TEXT}),
     "wake": (_INSTANCE, {"tenant": _TEXT, "hops": _NUMBER}),
     "sweep": ({}, {"limit": _LIMIT}),
+    "purge": ({}, {"limit": _LIMIT}),
 }
 """By action: the fields that it needs, and those that it may have."""
 
@@ -201,6 +202,8 @@ def dispatch(
                 return Reply(200, documents.page(engine.list(name, **arguments)))
             case "sweep":
                 return Reply(200, {"asked": engine.sweep(**arguments, deadline=deadline)})
+            case "purge":
+                return _purge(engine, deadline, **arguments)
             case "wake":
                 arguments.pop("hops", None)
                 return _tick(engine, arguments, deadline)
@@ -290,6 +293,19 @@ def _tick(engine: FluxEngine, arguments: dict[str, Any], deadline: DeadlineLike 
     if arguments.get("tenant", engine.tenant) != engine.tenant:
         reply.body = {"id": reply.body["id"], "status": reply.body["status"]}  # the rest is that tenant's alone
     return reply
+
+
+def _purge(
+    engine: FluxEngine, deadline: DeadlineLike | None, *, older_than: float | None = None, limit: int = 1000
+) -> Reply:
+    """Who asks has no say in what is old enough: the settings of the function that deletes say it."""
+    from flux_core.retention import purge
+
+    if older_than is None:
+        message = "this function does not delete; the one that may is told by FLUX_PURGE_AFTER (seconds) what is old"
+        raise Refused(message)
+    purged = purge(engine, older_than, limit, deadline=deadline)
+    return Reply(200, {"deleted": purged.deleted, "left": purged.left, "finished": purged.finished})
 
 
 def _answer(result: FluxResult, include: tuple[str, ...] = ()) -> Reply:
