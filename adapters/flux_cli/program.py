@@ -110,6 +110,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "purge": purge.purge,
     "check": check.check,
     "init": init.init,
+    "build": build.build,
 }
 
 program = typer.Typer(name="flux", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)
