@@ -73,13 +73,14 @@ class Host:
             self.engine.logger.error("an invocation failed", error=repr(reply.error))
         return reply
 
-    def _http_deadline(self, remaining: Remaining | None) -> float:
-        limits = [self.settings.http_budget]
-        if remaining is not None:
-            limits.append(remaining())
-        elif self.settings.budget is not None:
-            limits.append(self.settings.budget)
-        return min(limits)
+    def _http_deadline(self, remaining: Remaining | None) -> DeadlineLike:
+        """What is left until the answer is due, or the platform's limit if that is less."""
+        budget = self.settings.http_budget
+        if remaining is None:
+            return budget if self.settings.budget is None else min(budget, self.settings.budget)
+        clock = self.engine.clock
+        due = clock.monotonic() + budget
+        return lambda: min(due - clock.monotonic(), remaining())
 
     def _logged(self, error: Exception) -> Exception:
         """It, once the log has what a developer should know of it."""

@@ -2,7 +2,8 @@
 
 from flux_azure.handler import blueprint
 from flux_azure.host_json import host_json
+from flux_azure.logger import AzureLogger
 from flux_azure.scheduler import QueueScheduler
 from flux_azure.settings import AzureSettings
 
-__all__ = ["AzureSettings", "QueueScheduler", "blueprint", "host_json"]
+__all__ = ["AzureLogger", "AzureSettings", "QueueScheduler", "blueprint", "host_json"]

@@ -7,11 +7,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from flux_azure.account import OBSTORE_ACCOUNT, account
-from flux_azure.logs import AzureLogger
+from flux_azure.logger import AzureLogger
 from flux_azure.settings import POSTGRES, QUEUE, AzureSettings
 from flux_core.errors import DefinitionError
 from flux_core.host import Host
-from flux_core.hosting import STORAGE, hosted
+from flux_core.hosting import STORAGE, checked, hosted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,11 +52,8 @@ class Application:
         settings = AzureSettings.from_env(environment)
         if engine is None:
             engine = _engine(workflows, dict(options), settings, environment)
-        elif engine.storage.ephemeral:
-            raise DefinitionError(
-                "The engine that blueprint(engine=...) was given forgets everything when the worker's process ends; "
-                "give it a store that lasts."
-            )
+        else:
+            checked(engine, settings.host, queue=QUEUE)
         return Host(engine, settings.host), Host(engine, settings.host, only_callbacks=True)
 
 

@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from flux_azure import logs
 from flux_azure.application import Application
 from flux_azure.events import CALLBACKS, INVOKE, WORKFLOWS, message_body, to_request, to_response
+from flux_azure.logger import enter
 from flux_azure.settings import Triggers
+from flux_core.errors import DefinitionError
 
 if TYPE_CHECKING:
     from flux_core import FluxEngine
     from flux_core.engine import Workflow
     from flux_core.invocation import Reply
+    from flux_core.ports import Codec, PayloadStorage, WorkflowStorage
 
 _DONE = 400
 """Below it a message is done with."""
@@ -38,42 +40,50 @@ class NotDone(Exception):
 
 def blueprint(
     *workflows: Workflow,
+    storage: WorkflowStorage | None = None,
+    payloads: PayloadStorage | None = None,
+    codec: Codec | None = None,
     engine: FluxEngine | None = None,
     auth_level: func.AuthLevel = func.AuthLevel.FUNCTION,
     **options: Any,
 ) -> func.Blueprint:
     """The functions that serve `workflows`: register them with the app.
 
-    `options` are those of `FluxEngine` (`storage`, `payloads`, `codec`, `retry`, ...) and win over the environment; an
-    `engine` of your own takes the place of all of them. `auth_level` is that of all routes but `/callbacks`, which is
-    public: its tokens are signed. Which queue and when to sweep is read now, all other settings at the first event.
+    What is given wins over the environment; further `options` are `FluxEngine`'s, and an `engine` of your own takes
+    the place of all of them. `auth_level` is that of all routes but `/callbacks`, which is public: its tokens are
+    signed. Which queue and when to sweep is read now, all other settings at the first event. `DefinitionError` says
+    what is wrong.
     """
     triggers = Triggers.from_env()
+    given = {"storage": storage, "payloads": payloads, "codec": codec, **options}
+    options = {name: value for name, value in given.items() if value is not None}
+    if engine is not None and (workflows or options):
+        raise DefinitionError("blueprint(engine=...) takes nothing else: give its workflows and options to the engine.")
     application = Application(workflows, engine, options)
     functions = func.Blueprint()  # type: ignore[no-untyped-call]
 
     @functions.function_name("flux_workflows")
     @functions.route(f"{WORKFLOWS[1:]}/{{*rest}}", "event", methods=["GET", "POST"], auth_level=auth_level)
     def flux_workflows(event: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-        logs.enter(context)
+        enter(context)
         return to_response(application.host.http(to_request(event, WORKFLOWS)))
 
     @functions.function_name("flux_invoke")
     @functions.route(INVOKE[1:], "event", methods=["POST"], auth_level=auth_level)
     def flux_invoke(event: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-        logs.enter(context)
+        enter(context)
         return to_response(application.host.http(to_request(event, INVOKE)))
 
     @functions.function_name("flux_callbacks")
     @functions.route(f"{CALLBACKS[1:]}/{{token}}", "event", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
     def flux_callbacks(event: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-        logs.enter(context)
+        enter(context)
         return to_response(application.callbacks.http(to_request(event, CALLBACKS)))
 
     @functions.function_name("flux_sweep")
     @functions.timer_trigger("timer", triggers.schedule)
     def flux_sweep(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- bound by its name
-        logs.enter(context)
+        enter(context)
         _settle(application.host.sweep())
 
     if triggers.queue is not None:
@@ -81,7 +91,7 @@ def blueprint(
         @functions.function_name("flux_work")
         @functions.queue_trigger("message", triggers.queue, "AzureWebJobsStorage")
         def flux_work(message: func.QueueMessage, context: func.Context) -> None:
-            logs.enter(context)
+            enter(context)
             _settle(application.host.message(message_body(message)))
 
     return functions

@@ -10,7 +10,8 @@ import base64
 import hashlib
 import hmac
 from email.utils import formatdate
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from ssl import create_default_context
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +19,8 @@ from flux_azure.identity import Identity
 from flux_core.errors import SchedulerUnavailable
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from flux_azure.account import Account
 
 LONGEST: Final = 7 * 86400
@@ -47,6 +50,7 @@ class StorageQueue:
         self._path = f"{self._parts.path.rstrip('/')}/{quote(name)}/messages"
         self._identity = Identity(account.client_id) if account.by_identity else None
         self._idle: list[HTTPConnection] = []
+        self._certificates: SSLContext | None = None
 
     def put(self, text: str, delay: float = 0.0) -> None:
         """Have `text` delivered in `delay` seconds, at least once; it never expires. Up to 48 KB.
@@ -79,8 +83,8 @@ class StorageQueue:
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        while self._idle:
-            self._idle.pop().close()
+        while (connection := self._kept()) is not None:
+            connection.close()
 
     def _sent(self, seconds: int, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer; the connection is kept if all went well."""
@@ -88,7 +92,7 @@ class StorageQueue:
         if self._account.signature:
             target += f"&{self._account.signature}"
         headers = self._signed(seconds, body)
-        connection = self._idle.pop() if self._idle else self._opened()
+        connection = self._kept() or self._opened()
         try:
             connection.request("POST", target, body, headers)
             answer = connection.getresponse()
@@ -96,15 +100,27 @@ class StorageQueue:
         except BaseException:
             connection.close()
             raise
-        if len(self._idle) < _IDLE and _stays(answer):
+        if len(self._idle) < _IDLE and not answer.will_close:
             self._idle.append(connection)
         else:
             connection.close()
         return answer.status, content
 
+    def _kept(self) -> HTTPConnection | None:
+        """A connection that nobody uses; another thread may take the last one at any time."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
     def _opened(self) -> HTTPConnection:
-        kind = HTTPConnection if self._parts.scheme == "http" else HTTPSConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=CONNECT_TIMEOUT)
+        host, port = self._parts.hostname or "", self._parts.port
+        if self._parts.scheme == "http":
+            connection = HTTPConnection(host, port, timeout=CONNECT_TIMEOUT)
+        else:
+            if self._certificates is None:
+                self._certificates = create_default_context()  # reading them takes longer than a request
+            connection = HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT, context=self._certificates)
         connection.connect()
         connection.sock.settimeout(READ_TIMEOUT)
         return connection
@@ -138,7 +154,3 @@ class StorageQueue:
                 f"Contributor on the account."
             )
         return f"{where} Nothing is lost: the sweep finds in the due index what was to be scheduled."
-
-
-def _stays(answer: HTTPResponse) -> bool:
-    return not answer.will_close

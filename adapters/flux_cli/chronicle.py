@@ -14,6 +14,7 @@ from flux_cli import standing
 from flux_cli.moments import stamp, until
 from flux_cli.output import emit, note, written
 from flux_cli.pump import Advanced, Exited, Looked, PassedOver, StoreBack, StoreSilent
+from flux_cli.serving import Served
 from flux_cli.styles import painted, printable
 from flux_core.documents import iso
 from flux_core.layer import StorageLayer
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from flux_core import FluxEngine, WorkflowState
     from flux_core.ports import Due
 
+    Event = Told | Served
+
+_WRONG: Final = 400
+_BROKEN: Final = 500
 _MOST: Final = 1000
 """Entries that are due at the start and counted."""
 _FAR: Final = 10 * 365 * 86_400_000
@@ -39,9 +44,10 @@ _FAR: Final = 10 * 365 * 86_400_000
 class Start:
     """What a pump serves, and what it found when it began."""
 
-    def __init__(self, engine: FluxEngine, spec: str) -> None:
-        """Asks the store; what that raises means that there is nothing to serve."""
+    def __init__(self, engine: FluxEngine, spec: str, url: str | None = None) -> None:
+        """Asks the store; what that raises means that there is nothing to serve. `url` is where its routes are."""
         self.app = spec
+        self.url = url
         self.workflows = sorted(engine.workflows)
         self.store = store_name(engine)
         self.tenant = engine.tenant
@@ -75,6 +81,7 @@ class Start:
             "workflows": self.workflows,
             "store": self.store,
             "tenant": self.tenant,
+            "url": self.url,
             "due": self.due,
             "unknown_workflows_due": self.strangers,
             "next_due": None if self.next is None else iso(self.next.due),
@@ -101,7 +108,7 @@ class Board(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def told(self, event: Told) -> None:
+    def told(self, event: Event) -> None:
         """Something happened."""
 
     def ended(self, advanced: int, how: str) -> None:
@@ -127,7 +134,7 @@ class JsonBoard(_Plain):
         self._engine = engine
         emit(start.as_json())
 
-    def told(self, event: Told) -> None:
+    def told(self, event: Event) -> None:
         """Write it."""
         match event:
             case Advanced(result):
@@ -152,6 +159,9 @@ class JsonBoard(_Plain):
                 line = {"event": "store_silent", **self._now(), "why": why, "again_in": pause}
             case StoreBack():
                 line = {"event": "store_back", **self._now()}
+            case Served(method, path, status, seconds):
+                line = {"event": "served", **self._now(), "method": method, "path": path}
+                line |= {"code": status, "seconds": round(seconds, 3)}
             case Looked():
                 return
             case _:
@@ -174,9 +184,11 @@ class PlainBoard(_Plain):
         self._out = out
         self._err = err
         note(err, f"flux dev: {start.app} serves {start.serves()}")
+        if start.url is not None:
+            note(err, f"flux dev: routes at {start.url}")
         note(err, f"flux dev: {start.found()}")
 
-    def told(self, event: Told) -> None:
+    def told(self, event: Event) -> None:
         """Write it."""
         now = self._engine.clock.now()
         if isinstance(event, Looked):
@@ -194,7 +206,7 @@ class PlainBoard(_Plain):
 
 
 def event_line(
-    event: Advanced | PassedOver | Exited | StoreSilent | StoreBack, now: int, *, short: bool = False
+    event: Advanced | PassedOver | Exited | StoreSilent | StoreBack | Served, now: int, *, short: bool = False
 ) -> Text:
     """The event in one line; `short` with the time of the day alone, and cut where the terminal ends."""
     at = event.result.state.updated_at if isinstance(event, Advanced) else now
@@ -216,6 +228,9 @@ def event_line(
             line.append(f"{printable(why)} Asked again in {pause:g} s.", style="red")
         case StoreBack():
             line.append("the store answers again", style="green")
+        case Served(method, path, status, seconds):
+            style = "" if status < _WRONG else "yellow" if status < _BROKEN else "red"
+            line.append(f"{printable(method)} {printable(path)} {status} in {seconds:.3f} s", style=style)
     return line
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from flux_cli.chronicle import Start
-    from flux_cli.pump import Pump, Told
+    from flux_cli.chronicle import Event, Start
+    from flux_cli.pump import Pump
     from flux_core import FluxEngine
     from flux_core.ports import Due
 
@@ -66,7 +66,7 @@ class LiveBoard:
     ) -> None:
         self._live.stop()
 
-    def told(self, event: Told) -> None:
+    def told(self, event: Event) -> None:
         """Keep it; the view draws itself anew four times a second."""
         match event:
             case Looked(advanced, _):
@@ -100,6 +100,8 @@ class LiveBoard:
         now = self._engine.clock.now()
         head = Text("flux dev ", style="bold")
         head.append(self._start.app, style="not bold")
+        if self._start.url is not None:
+            head.append(f"  {self._start.url}", style="not bold")
         head.append("  times in UTC", style="not bold dim")
         parts: list[RenderableType] = [
             head,

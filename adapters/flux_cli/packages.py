@@ -43,7 +43,7 @@ class Target(NamedTuple):
 TARGETS: Final = {
     "aws": Target("app.py", "arm64", ""),
     "gcp": Target("main.py", "x86_64", None),
-    "azure": Target("function_app.py", "x86_64", ".python_packages/lib/site-packages"),
+    "azure": Target("function_app.py", "x86_64", ".python_packages/lib/site-packages", "3.12"),
 }
 
 

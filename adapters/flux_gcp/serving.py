@@ -53,7 +53,11 @@ def deliver(function: Function, event: CloudEvent) -> None:
     """Carry out what a Pub/Sub message says; what may go well another time is raised."""
     arrived = monotonic()
     with traced(_trace()):
-        host = function.host()
+        try:
+            host = function.host()
+        except Exception as error:
+            _not_served(error)
+            raise
         try:
             body = events.message(event)
         except CallerError as error:

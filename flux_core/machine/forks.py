@@ -6,6 +6,8 @@ lanes are open at a time, and one of them opens by the first record of a step in
 
 from __future__ import annotations
 
+from itertools import islice
+
 from flux_core.paths import lane_of, owner_of, place_of
 from flux_core.state import Lane
 from flux_core.workflow import BODY
@@ -125,9 +127,9 @@ def _next(state: WorkflowState, path: str, running: list[str]) -> Iterator[str]:
         return
     # New lanes come first, so that those that wait need not be looked at again for each.
     yield from _beginning(path, frame, running)
-    for lane in frame.open:
-        if lane not in fork.failed:
-            yield from _next(state, _in(state, lane), running)
+    # After a retry more may be open than may go on at a time: the others have their turn when these have ended.
+    for lane in islice((lane for lane in frame.open if lane not in fork.failed), fork.limit or None):
+        yield from _next(state, _in(state, lane), running)
 
 
 def _in(state: WorkflowState, lane: str) -> str:

@@ -472,6 +472,8 @@ class _LaneTurn:
         self.start = start
         self.paths = _earlier_names(log, start.turn.path)
         self.path = self.paths.pop(0)
+        self._number = start.turn.number
+        """Of a while that decides again: the iteration before the decision."""
         self.written: list[list[Any] | None] | None = None
         self.forks: dict[str, dict[str, Writes]] = {}
         """By the path of the fork, as it is now."""
@@ -482,9 +484,13 @@ class _LaneTurn:
         lanes = list(fork_lanes(replay, self.path))[::-1]
         for owner, (_, fork) in zip(self._owners, lanes, strict=False):
             self.forks[owner] = fork.writes
-        if reset and self.path not in replay.steps:
+        number, frame = self._number, replay.frames.get(self.path)
+        come, ahead = number is None, self.path not in replay.steps
+        if number is not None and frame is not None:
+            come, ahead = frame.number == number and not frame.open, frame.number <= number
+        if reset and ahead:
             self.written = None
-        if self.written is None and lanes and is_next(replay, self.path) and not replay.undoing:
+        if self.written is None and lanes and come and is_next(replay, self.path) and not replay.undoing:
             found = [fork.writes.get(lane) for lane, fork in lanes]
             self.written = [None if writes is None else Writes(*writes.to_tree()).to_tree() for writes in found]
 

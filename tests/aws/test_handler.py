@@ -189,6 +189,18 @@ class TestFailures:
 
 
 class TestHandOver:
+    def test_a_request_is_answered_before_the_gateway_gives_up(
+        self, make: Callable[..., LambdaHandler], queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FLUX_HTTP_BUDGET", "10")
+        clock = VirtualClock()
+        flow = create_workflow("order")
+        for number in range(9):
+            flow.step(f"step-{number}", lambda ctx: clock.advance(4))
+        answer = make(flow, clock=clock)(recorded("http-api-execute"), context(900))
+        assert (answer["statusCode"], told(answer)["status"]) == (202, "running")
+        assert [message["id"] for message in taken(queue)] == ["o-1"]
+
     def test_what_no_time_is_left_for_goes_on_by_a_message(
         self, make: Callable[..., LambdaHandler], queue: Queue
     ) -> None:
@@ -211,6 +223,19 @@ class TestHandOver:
             assert (message["id"], message["hops"]) == ("l-1", hops)
             assert handler(records(message), limited()) == {"batchItemFailures": []}
         assert handler({"action": "get", "workflow": "long", "id": "l-1"}, limited())["status"] == "completed"
+
+    def test_without_a_sweeper_a_chain_has_no_end(self, make: Callable[..., LambdaHandler], queue: Queue) -> None:
+        """Nobody would begin a new one; that Lambda may cut it is the lesser evil."""
+        handler = make(create_workflow("nap").sleep("nap", 600))
+        handler({"action": "execute", "workflow": "nap", "id": "n-1", "mode": "async"}, context())
+        (first,) = taken(queue)
+        messages: list[Any] = []
+        sqs: Any = handler.function.host.engine._waker.scheduler
+        sqs.client.meta.events.register(
+            "before-parameter-build.sqs.SendMessage", lambda params, **_: messages.append(params["MessageBody"])
+        )
+        handler(records(first | {"hops": 40}), context())
+        assert [json.loads(body)["hops"] for body in messages] == [41], "the timer, in ten minutes"
 
     def test_at_the_end_of_the_hop_budget_the_sweeper_begins_a_new_chain(
         self, make: Callable[..., LambdaHandler], queue: Queue, monkeypatch: pytest.MonkeyPatch
@@ -272,6 +297,31 @@ class TestOpening:
         handler = make()
         assert handler(recorded("direct-execute"), context())["status"] == "suspended"
         handler.function.host.engine.storage.close()
+
+    def test_large_values_go_where_the_environment_says(
+        self, make: Callable[..., LambdaHandler], moto: Moto, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import boto3
+
+        bucket, s3 = f"handler-{next(_numbers)}", boto3.client("s3", endpoint_url=moto.endpoint)
+        s3.create_bucket(
+            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": moto.environment["AWS_REGION"]}
+        )
+        monkeypatch.setenv("FLUX_PAYLOADS", f"s3://{bucket}/large")
+        handler = make(create_workflow("large").step("make", lambda ctx: "x" * 500_000))
+        assert handler({"action": "execute", "workflow": "large", "id": "l-1"}, context())["status"] == "completed"
+        assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+        handler.function.host.engine.storage.close()
+
+    @pytest.mark.parametrize("name", ["FLUX_STORAGE", "FLUX_PAYLOADS"])
+    def test_an_address_that_is_no_bucket_is_named(
+        self, make: Callable[..., LambdaHandler], monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        if name == "FLUX_STORAGE":
+            monkeypatch.delenv("FLUX_TABLE")
+        monkeypatch.setenv(name, "gs://bucket")
+        with pytest.raises(DefinitionError, match=f"{name} has to be an address such as s3://"):
+            make()(recorded("direct-execute"), context())
 
     def test_an_engine_that_is_ready_takes_nothing_else(self, store: DynamoDBStorage) -> None:
         with pytest.raises(DefinitionError, match="takes nothing else"):

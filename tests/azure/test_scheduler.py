@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +20,9 @@ from azure.storage.queue import (
     TextBase64DecodePolicy,
     generate_account_sas,
 )
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from flux_azure import QueueScheduler
 from flux_azure.account import account
@@ -203,6 +209,74 @@ class TestConnections:
             thread.join()
         assert client.get_queue_properties().approximate_message_count == 16
         mine.close()
+
+
+class TestAnEncryptedConnection:
+    """As Azure has it; Azurite is spoken to in the clear."""
+
+    @pytest.fixture
+    def encrypted(self, tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
+        """A service that takes every message: where it is, its certificate, and the requests that it got."""
+        certificate, key = certify(tmp_path)
+        seen: list[str] = []
+
+        class Service(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                seen.append(self.path)
+                self.send_response(201)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_address[1]}", certificate, seen
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    def test_is_used_again(self, encrypted: tuple[str, Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+        where, certificate, seen = encrypted
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        mine = queue(f"AccountName=orders;AccountKey={KEY};QueueEndpoint={where}", "flux-work")
+        mine.put("{}")
+        mine.put("{}", 30)
+        assert seen == [f"/flux-work/messages?visibilitytimeout={delay}&messagettl=-1" for delay in (0, 30)]
+        assert len(mine._idle) == 1
+
+    def test_to_somebody_else_is_refused(
+        self, encrypted: tuple[str, Path, list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        where, _, seen = encrypted
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(SchedulerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            queue(f"AccountName=orders;AccountKey={KEY};QueueEndpoint={where}", "flux-work").put("{}")
+        assert seen == []
+
+
+def certify(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    usual = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+    signed = usual.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (folder / "certificate.pem").write_bytes(signed.public_bytes(encoding))
+    (folder / "key.pem").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
+    return folder / "certificate.pem", folder / "key.pem"
 
 
 class TestAnEngine:

@@ -23,6 +23,7 @@ from flux_core.errors import SchedulerUnavailable
 from flux_core.hosting import HostSettings
 from flux_local import PostgresStorage, SQLiteStorage
 from tests.azure.in_process import Functions
+from tests.services.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,6 +283,32 @@ class TestAnIdentity:
         answers.append(self.token("t-1"))
         queue = StorageQueue(account({"AzureWebJobsStorage__accountName": "orders"}), "flux-work")
         assert queue._signed(0, b"")["Authorization"] == "Bearer t-1"
+
+    def test_that_the_queue_refuses_is_asked_for_once_more(
+        self, platform: tuple, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        environment, asked, answers = platform
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        answers += [self.token("t-1"), self.token("t-2")]
+        service = Proxy("http://127.0.0.1:1")
+        statuses = iter([401, 201])
+        service.rule = lambda _: next(statuses)
+        named = {"AzureWebJobsStorage__accountName": "orders", "AzureWebJobsStorage__queueServiceUri": service.address}
+        queue = StorageQueue(account(named), "flux-work")
+        queue.put("{}")
+        queue.close()
+        service.close()
+        assert len(asked) == 2
+        assert [one.path.partition("?")[0] for one in service.seen] == ["/flux-work/messages"] * 2
+
+
+def test_an_engine_of_ones_own_brings_its_workflows(tmp_path: Path) -> None:
+    from flux_azure import blueprint
+
+    engine = FluxEngine(SQLiteStorage(tmp_path / "flux.db"))
+    with pytest.raises(DefinitionError, match=r"blueprint\(engine=...\) takes nothing else"):
+        blueprint(NOTHING, engine=engine)
 
 
 def test_a_blueprint_leaves_the_level_of_its_routes_to_the_app(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -355,7 +355,7 @@ class TestTheCommand:
         begin(naps, "n-1")
         begin(naps, "n-2", ask=True)
         begin(naps, "n-3", bad=True)
-        process = naps.start("dev", "--app", naps.app)
+        process = naps.start("dev", "--no-serve", "--app", naps.app)
         until(lambda: status(naps, "n-3") == "failed")
         code, lines, err = stopped(process, signal.SIGINT)
         assert code == 130
@@ -388,7 +388,7 @@ class TestTheCommand:
 
     def test_with_json_every_event_is_a_line(self, naps: Flux) -> None:
         begin(naps, "n-1", ask=True)
-        process = naps.start("dev", "--app", naps.app, "--json")
+        process = naps.start("dev", "--no-serve", "--app", naps.app, "--json")
         until(lambda: "ask" in module_of(naps).engine.get("nap", "n-1").state.waits)
         code, lines, err = stopped(process, signal.SIGTERM)
         assert (code, err) == (143, "")
@@ -405,7 +405,7 @@ class TestTheCommand:
 
     def test_lets_the_running_step_end_when_it_is_stopped(self, naps: Flux) -> None:
         begin(naps, "n-1", sleeps=0.2, takes=0.6)
-        process = naps.start("dev", "--app", naps.app)
+        process = naps.start("dev", "--no-serve", "--app", naps.app)
         until((naps.folder / "effects").exists)
         code, _, err = stopped(process, signal.SIGTERM)
         assert code == 143
@@ -419,7 +419,7 @@ class TestTheCommand:
 
     def test_a_second_ctrl_c_interrupts_the_step_and_lets_the_instance_go(self, naps: Flux) -> None:
         begin(naps, "n-1", sleeps=0.2, takes=20)
-        process = naps.start("dev", "--app", naps.app)
+        process = naps.start("dev", "--no-serve", "--app", naps.app)
         until((naps.folder / "effects").exists)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
@@ -433,7 +433,7 @@ class TestTheCommand:
     def test_two_at_once_do_no_harm(self, naps: Flux) -> None:
         for number in range(8):
             begin(naps, f"n-{number}", sleeps=0.3)
-        both = [naps.start("dev", "--app", naps.app, "--json") for _ in range(2)]
+        both = [naps.start("dev", "--no-serve", "--app", naps.app, "--json") for _ in range(2)]
         for process in both:
             assert process.stdout is not None
             assert json.loads(process.stdout.readline())["event"] == "started"
@@ -486,7 +486,7 @@ def test_on_a_terminal_there_is_a_view_that_fits_it(columns: int, naps: Flux, mo
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("COLUMNS", raising=False)
     try:
-        process = naps.start("dev", "--app", naps.app, stdout=theirs, stderr=theirs)
+        process = naps.start("dev", "--no-serve", "--app", naps.app, stdout=theirs, stderr=theirs)
         shown = ""
         while "n-2 suspended" not in plain(shown):
             shown += os.read(ours, 100_000).decode()
@@ -510,7 +510,7 @@ def plain(text: str) -> str:
 def test_a_reader_that_goes_away_is_no_traceback(naps: Flux) -> None:
     for number in range(5):
         begin(naps, f"n-{number}", sleeps=0.3)
-    process = naps.start("dev", "--app", naps.app, "--json")
+    process = naps.start("dev", "--no-serve", "--app", naps.app, "--json")
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()

@@ -220,6 +220,34 @@ class TestRetry:
         assert (result.history[0].output, result.history[-1].output) == (["a1", "b2", "c1"], {"a": 1, "b": 2, "c": 1})
         check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
 
+    def test_that_opens_several_items_again_runs_as_many_at_a_time_as_ever(self, lab: Lab) -> None:
+        def last(ctx: Context) -> None:
+            lab.calls.append(f"b{ctx.item}")
+            if ctx.item == 2 and lab.calls.count("b2") == 1:
+                raise NonRetryable("not yet")
+
+        body = flow().step("a", lambda ctx: lab.calls.append(f"a{ctx.item}"), compensate=lambda ctx: None)
+        w = create_workflow("order").map("ship", [0, 1, 2], body.step("b", last), max_concurrency=1)
+        assert lab.engine().execute(w, None, "o-1").status == "rolled_back"
+        lab.calls.clear()
+        lab.calls += ["b2", "|"]
+        assert lab.engine().retry_step(w, "o-1", "ship[2].b").status == "completed"
+        assert lab.calls == ["b2", "|", "a2", "b2", "a0", "b0", "a1", "b1"]
+
+    @pytest.mark.parametrize("iterations", [1, 2])
+    def test_of_a_while_in_an_item_keeps_what_its_iterations_have_written(self, lab: Lab, iterations: int) -> None:
+        def work(ctx: Context) -> None:
+            lab.calls.append(f"{ctx.path}")
+            ctx.data.log = [*ctx.data.get("log", []), ctx.path]
+
+        body = flow().while_("again", lambda ctx: ctx.iteration < iterations, flow().step("work", work))
+        w = create_workflow("order").map("each", [0, 1], body, merge={"log": lambda logs: [*logs[0], *logs[1]]})
+        done = lab.engine().execute(w, None, "o-1")
+        calls = list(lab.calls)
+        result = lab.engine().retry_step(w, "o-1", "each[1].again", force=True)
+        assert (result.status, result.data, lab.calls) == ("completed", done.data, calls)
+        check_invariants(lab.storage, lab.ref("o-1"), workflow=w.build(), at_rest=True)
+
     def test_of_a_failed_map_goes_on_with_the_items_that_are_left(self, lab: Lab) -> None:
         def work(ctx: Context) -> int:
             lab.calls.append(str(ctx.item))

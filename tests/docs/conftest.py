@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,10 +62,13 @@ def run_document(
             if package in code:
                 monkeypatch.setenv(variable, request.getfixturevalue(fixture))
         document.namespace["__name__"] = page.stem.replace("-", "_")
+        before = dict(os.environ)
         try:
             for example in document:
                 example.evaluate()
         finally:
+            os.environ.clear()
+            os.environ.update(before)
             for value in document.namespace.values():
                 if isinstance(value, FluxEngine):
                     value.storage.close()

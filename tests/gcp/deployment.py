@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flux_core.hosting import BUDGET, CALLBACK_KEYS, LEASE, PUBLIC_URL, SWEEPER
+from flux_core.hosting import BUDGET, CALLBACK_KEYS, HTTP_BUDGET, LEASE, PUBLIC_URL, SWEEPER
 from flux_gcp import settings as names
 from tests.gcp.conftest import new_project
 from tests.services.functions import free_port
@@ -38,8 +38,9 @@ class Deployment:
             names.QUEUE: tasks.queue(),
             names.WORKER_URL: f"http://127.0.0.1:{self._port}",
             names.ACCOUNT: "flux@flux-test.iam.gserviceaccount.com",
-            LEASE: "20",
-            BUDGET: "20",
+            LEASE: "60",
+            BUDGET: "60",
+            HTTP_BUDGET: "60",
             SWEEPER: "on",
             names.TIMEOUT: "20",  # this machine is busy, and the emulator with it
             PUBLIC_URL: f"http://127.0.0.1:{self._public_port}",
@@ -48,8 +49,10 @@ class Deployment:
         }
 
     def worker(self, **changes: str) -> Function:
-        """Deploy the function that runs workflows."""
-        return self._functions.deploy(SOURCE, "handler", {**self.environment, **changes}, port=self._port)
+        """Deploy the function that runs workflows; it has served an event when this returns."""
+        function = self._functions.deploy(SOURCE, "handler", {**self.environment, **changes}, port=self._port)
+        function.call("/workflows/order/executions/none")  # loads Google's libraries
+        return function
 
     def public(self) -> Function:
         """Deploy the function that takes callback links."""
@@ -83,12 +86,12 @@ def sweep(function: Function) -> tuple[int, Any]:
     return status, json.loads(body)
 
 
-def until(condition: Callable[[], bool], patience: float = 90.0) -> None:
-    """Wait for what happens in another process."""
+def until(condition: Callable[[], bool], patience: float = 120.0, every: float = 0.05) -> None:
+    """Wait for what happens in another process; it is looked for every so many seconds."""
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def logged(function: Function, words: str) -> list[dict[str, Any]]:

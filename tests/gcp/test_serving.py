@@ -133,10 +133,13 @@ class TestEnvironment:
         monkeypatch.setenv(BUDGET, "20")
         assert answered(handler, "http_execute")[0] == 202
 
-    def test_an_event_that_meets_a_wrong_setting_comes_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_event_that_meets_a_wrong_setting_comes_again(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setenv(BUDGET, "soon")
         with pytest.raises(DefinitionError, match=BUDGET):
             cloud_event_function(order)(as_cloud_event(recorded("pubsub_execute")))
+        assert json.loads(capsys.readouterr().out)["message"] == "the function cannot serve"
 
     def test_threads_that_come_first_at_once_get_one_host(self, storage: SQLiteStorage) -> None:
         function = Function(Parts((order,), storage))

@@ -94,6 +94,7 @@ def start(log: Path, service: str = "blob") -> tuple[subprocess.Popen[bytes], Az
     while not answers(port):
         if process.poll() is not None or time.monotonic() > give_up_at:
             process.kill()
+            process.wait()
             missing(f"Azurite ({log.read_text(errors='replace')[-500:]})", INSTALL)
         time.sleep(0.1)
     return process, Azurite(f"http://127.0.0.1:{port}/{ACCOUNT}")

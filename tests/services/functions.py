@@ -74,7 +74,7 @@ class Function:
         """Start it (again) and wait until it listens."""
         with self.log.open("ab") as output:
             process = subprocess.Popen(
-                ["nice", "-n", "5", *self._command],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

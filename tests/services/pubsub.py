@@ -86,7 +86,7 @@ def pubsub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PubSub]:
     options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["nice", "-n", "5", java, *options, "-jar", str(jar), "--host=127.0.0.1", f"--port={port}"],
+            [java, *options, "-jar", str(jar), "--host=127.0.0.1", f"--port={port}"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -2,7 +2,7 @@
 
 A store is struck in two ways. `strike_once` plays a shape with one fault at one of its writes; over all shapes the
 faults and the methods take turns. `strike` plays it with a fault at each of its calls, which takes hours on a store
-behind a network: so `whole` leaves most of it to `make soak`.
+behind a network: so `once` and `whole` leave most of it to `make soak`.
 """
 
 from __future__ import annotations
@@ -64,6 +64,14 @@ def turns() -> dict[str, tuple[Call, str]]:
         found[shape.name] = of_one[turn % len(of_one)], [*ONE_BLOW][turn % len(ONE_BLOW)]
         struck[method] += 1
     return found
+
+
+def once(every: int, first: int) -> list[Any]:
+    """All shapes, for `parametrize`; only one in `every`, from place `first` on, is not for `make soak` alone."""
+    return [
+        pytest.param(shape, marks=() if place % every == first else pytest.mark.soak, id=str(shape))
+        for place, shape in enumerate(SHAPES)
+    ]
 
 
 def whole(quick: Mapping[str, Collection[str]]) -> list[Any]:

@@ -1,6 +1,7 @@
 """Every shape, with every fault at every storage call it makes, ends as if nothing had happened.
 
-On memory and SQLite. The other stores are struck in the same way, once for each shape here and wholly by `make soak`.
+On memory and SQLite. The other stores are struck in the same way, once for some or all shapes, and wholly by `make
+soak`.
 `driving` plays the platform. Two crashes in one run are in `test_double_crashes`.
 """
 

@@ -35,7 +35,11 @@ def build(
     ] = None,
     python: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="The Python that will run it.  [default: 3.13]", show_default=False),
+        typer.Option(
+            metavar="VERSION",
+            help="The Python that will run it.  [default: 3.12 for azure, else 3.13]",
+            show_default=False,
+        ),
     ] = None,
     architecture: Annotated[
         str | None,

@@ -102,4 +102,6 @@ def meet(ctx: Context) -> None:
 
 meeting = create_workflow("meeting").step("meet", meet)
 
-ALL = (order, asking, long, dying, repair, timer, slow, meeting)
+stubborn = create_workflow("stubborn").step("sleep", lambda ctx: time.sleep(60), timeout=0.3, retries=0)
+
+ALL = (order, asking, long, dying, repair, timer, slow, meeting, stubborn)
