@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import pytest
 
 from flux_aws.dynamodb_items import DUE_INDEX, EXPIRES, LIST_INDEX
 from flux_aws.dynamodb_table import DESCRIPTION
+from flux_aws.handler import LambdaHandler
+from flux_core import FluxEngine, MemoryStorage
 from flux_core.hosting import HostSettings
 from flux_core.machine.waking import MOST_DEATHS
 from tests.infra import sam
@@ -230,3 +233,12 @@ class TestAlarms:
         for one in filters:
             (counted,) = one["MetricTransformations"]
             assert (counted["MetricNamespace"], counted["MetricName"]) == (alarm["Namespace"], alarm["MetricName"])
+
+
+class TestTheCodeThatIsDeployed:
+    def test_the_example_greets_whom_it_is_told(self) -> None:
+        code = runpy.run_path(str(sam.FOLDER / "src" / "app.py"))
+        assert isinstance(code["handler"], LambdaHandler)
+        engine = FluxEngine(MemoryStorage(), workflows=[code["greet"]])
+        assert engine.execute(code["greet"], id="g-1").status == "suspended"
+        assert engine.signal(code["greet"], "g-1", "name", "ann").output("greet") == "hello ann"

@@ -10,7 +10,7 @@ from flux_core import create_workflow, wait
 greet = (
     create_workflow("greet")
     .step("ask", lambda ctx: wait("name", timeout=86400))
-    .step("greet", lambda ctx: f"hello {ctx.prev}")
+    .step("greet", lambda ctx: f"hello {ctx.results['ask']}")
 )
 
 handler: Any = lambda_handler(greet)  # settings come from the environment, which template.yaml writes
