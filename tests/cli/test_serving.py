@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import threading
 import time
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,6 @@ from flux_core.hosting import HostSettings
 from tests.cli.conftest import module_of
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
 
     from tests.cli.conftest import Flux
@@ -70,6 +70,10 @@ class Dev:
         assert line, self.process.communicate()
         self.started: dict[str, Any] = json.loads(line)
         self.address = urlsplit(self.started["url"]).netloc
+        self.printed: list[str] = []
+        # A pipe that nobody reads is full after some hundred lines, and the process waits until there is room.
+        self.reader = threading.Thread(target=self.printed.extend, args=(self.process.stdout,), daemon=True)
+        self.reader.start()
 
     def send(self, method: str, path: str, body: object = None, **headers: str) -> Any:
         """The status and the answer as JSON."""
@@ -97,27 +101,34 @@ class Dev:
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, list[dict[str, Any]], str]:
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=60)
+        self.process.wait(timeout=60)
+        self.reader.join()
+        assert self.process.stderr is not None
+        err = self.process.stderr.read()
         assert "Traceback" not in err, err
-        return self.process.returncode, [json.loads(line) for line in out.splitlines()], err
+        return self.process.returncode, [json.loads(line) for line in self.printed], err
 
 
 @pytest.fixture
 def dev(flux: Flux) -> Iterator[Callable[..., Dev]]:
     """Starts `flux dev` over the shop; what still runs afterwards is ended."""
     flux.write_app(SHOP)
-    running: list[subprocess.Popen[str]] = []
+    running: list[Dev] = []
 
     def start(*arguments: str) -> Dev:
         found = Dev(flux, *arguments)
-        running.append(found.process)
+        running.append(found)
         return found
 
     yield start
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    for one in running:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+        one.reader.join()
+        for pipe in (one.process.stdout, one.process.stderr):
+            assert pipe is not None
+            pipe.close()
 
 
 def until(condition: Callable[[], bool]) -> None:
