@@ -73,9 +73,11 @@ A step that nobody watches lasts less than half a lease, and one that is watched
 """
 _QUICK_MS = 1.0
 _QUICK_FROM = 4
-"""A step of which so many attempts in a row took no longer is called in place, even where others may run beside it: to
-hand it to a thread would take longer. Until that is known, an attempt that is alone is given so long to end before
-another begins beside it."""
+"""A step of which so many attempts in a row took no longer, each while nothing else was under way, is called in place,
+even where others may run beside it: to hand it to a thread would take longer. Attempts beside others do not count:
+they may have been quick because of these. So one that is alone is given so long to end before another begins."""
+_NOT_AGAIN_FOR = 8
+"""After a slow attempt of a step, so many quick ones have to pass before one is given time to end alone."""
 
 
 class EngineLoop:
@@ -234,7 +236,7 @@ class _Run:
         self._looked = self._clock.now()
         """When the open waits were looked at last."""
         self._quick: dict[str, int] = {}
-        """By declared path, how many attempts in a row were quick."""
+        """By declared path, how many attempts in a row were quick; below 0, how many have to be after a slow one."""
         self._slow = False
         """Whether something that is, or was, under way may outlast half the lease."""
         self._watched: Watched | None = None
@@ -376,7 +378,7 @@ class _Run:
         except (KeyboardInterrupt, SystemExit):
             self._let_go(flight.raised)
             raise
-        return self._noted(landed) or Advanced(flight.paths, self._looked, self._begun)
+        return self._noted(landed, alone=patience > 0) or Advanced(flight.paths, self._looked, self._begun)
 
     def _attend(self, action: StartChild | CancelChildren) -> Event:
         """Start a child, or cancel some."""
@@ -410,9 +412,9 @@ class _Run:
                 watchdog.release(self.episode)
         return self._noted(event) or self._next()
 
-    def _noted(self, event: Event | None) -> Event | None:
+    def _noted(self, event: Event | None, *, alone: bool = False) -> Event | None:
         if isinstance(event, (StepSucceeded, StepFailed, Decided)):
-            self._note(event, self._definition.by_path[event.path].declared)
+            self._note(event, self._definition.by_path[event.path].declared, alone=alone)
         if self._watched is not None and isinstance(event, (StepSucceeded, StepFailed, Decided, Probed)):
             self._watched.attempt, self._watched.undo = event.attempt, False
         return event
@@ -430,7 +432,7 @@ class _Run:
         attempts.announce(action)
         one = attempts.apart(action.step.path)
         flight.begin(action.step.path, lambda: one.carry_out(action), one.disown)
-        trial = len(flight.paths) == 1 and self._quick.get(action.step.declared, 1) > 0
+        trial = len(flight.paths) == 1 and self._quick.get(action.step.declared, 0) >= 0
         return self._next(_QUICK_MS / 1000 if trial else 0.0)
 
     def _pause(self, action: BackOff) -> Event:
@@ -457,12 +459,16 @@ class _Run:
     def _is_quick(self, action: Call) -> bool:
         return isinstance(action, RunStep) and self._quick.get(action.step.declared, 0) >= _QUICK_FROM
 
-    def _note(self, event: StepSucceeded | StepFailed | Decided, declared: str) -> None:
-        """How long an attempt of the step has taken."""
+    def _note(self, event: StepSucceeded | StepFailed | Decided, declared: str, *, alone: bool) -> None:
+        """How long an attempt of the step has taken; `alone`: nothing else was under way."""
         if self._end is not None:
             self._observed[declared] = max(event.run_ms / 1000, self._observed.get(declared, 0.0))
         if self._flight is not None:
-            self._quick[declared] = self._quick.get(declared, 0) + 1 if event.run_ms <= _QUICK_MS else 0
+            count = self._quick.get(declared, 0)
+            if event.run_ms > _QUICK_MS:
+                self._quick[declared] = -_NOT_AGAIN_FOR
+            elif alone or count < 0:
+                self._quick[declared] = count + 1
 
     # --- calling handlers ---------------------------------------------------------------------------------
 
@@ -499,7 +505,7 @@ class _Run:
         if (self._end is not None or self._flight is not None) and isinstance(
             event, (StepSucceeded, StepFailed, Decided)
         ):
-            self._note(event, action.step.declared)
+            self._note(event, action.step.declared, alone=True)
         return event
 
     def _let_go(self, path: str | None) -> None:

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from typer.core import TyperGroup
 
-from flux_cli.commands import check, control, dev, exporting, importing, listing, purge, recover, repair, show
+from flux_cli.commands import (
+    build,
+    check,
+    control,
+    dev,
+    exporting,
+    importing,
+    init,
+    listing,
+    purge,
+    recover,
+    repair,
+    show,
+)
 from flux_cli.commands import run as run_command
 from flux_cli.exits import USAGE, CommandFailed
 from flux_cli.failures import told
@@ -96,6 +109,8 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "import": importing.import_file,
     "purge": purge.purge,
     "check": check.check,
+    "init": init.init,
+    "build": build.build,
 }
 
 program = typer.Typer(name="flux", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False)

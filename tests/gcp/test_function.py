@@ -129,7 +129,7 @@ class TestTasks:
         self, functions: Functions, firestore_emulator: str, tmp_path: Path
     ) -> None:
         """Neither Cloud Run nor Cloud Tasks stops the code: the second delivery meets the lease of the first."""
-        tasks = CloudTasks(hurry=60.0)  # gives up after half a second; the step takes a whole one
+        tasks = CloudTasks(hurry=140.0)  # gives up after half a second; the step takes a whole one
         deployment = Deployment(functions, tasks, firestore_emulator, tmp_path)
         worker = deployment.worker()
         post(worker, "/workflows/slow/executions?mode=async", None, "s-1")
@@ -142,11 +142,11 @@ class TestTasks:
     def test_one_that_can_never_be_done_is_not_brought_again(self, worker: Function) -> None:
         headers = {"X-CloudTasks-QueueName": "q", "X-CloudTasks-TaskName": "7"}
         gone = json.dumps({"action": "wake", "workflow": "order", "id": "gone"}).encode()
-        unknown = json.dumps({"action": "wake", "workflow": "elsewhere", "id": "1"}).encode()
+        unknown = json.dumps({"action": "execute", "workflow": "elsewhere", "id": "1"}).encode()
         assert [worker.call("/invoke", body, headers)[0] for body in (gone, unknown, b"{", b"", b"[]")] == [200] * 5
         lines = [line for line in logged(worker, "a message was given up") if line["task"] == "7"]
-        assert [line["severity"] for line in lines] == ["ERROR"] * 4
-        assert "'elsewhere'" in lines[0]["detail"]
+        assert [line["severity"] for line in lines] == ["ERROR"] * 3, "a tick for nobody is done with"
+        assert "is not JSON" in lines[0]["detail"]
 
     def test_one_that_the_store_did_not_answer_is_brought_again(self, deployment: Deployment) -> None:
         nowhere = {names.EMULATOR: "127.0.0.1:1", names.TIMEOUT: "0.5"}
@@ -246,9 +246,10 @@ class TestSettings:
         status, problem = post(worker, "/workflows/order/executions", {})
         assert (status, problem["title"]) == (500, "Definition error")
         assert names.WORKER_URL in problem["detail"]
-        (line,) = logged(worker, "the function cannot serve")
-        assert (line["severity"], names.WORKER_URL in line["error"]) == ("ERROR", True)
-        assert "Traceback" in line["stack_trace"]
+        lines = logged(worker, "the function cannot serve")
+        assert len(lines) == 2, "each event has its line, that with which the worker was tried out, too"
+        assert {(line["severity"], names.WORKER_URL in line["error"]) for line in lines} == {("ERROR", True)}
+        assert "Traceback" in lines[0]["stack_trace"]
 
 
 def failure(worker: Function) -> object:
@@ -262,7 +263,7 @@ def forty_steps(deployment: Deployment, step: float, budget: float) -> None:
     worker = deployment.worker(**{BUDGET: str(budget), LEASE: str(budget), "FLUX_TEST_STEP": str(step)})
     status, started = post(worker, "/workflows/long/executions?mode=async", None, "l-1")
     assert (status, started["status"]) == (202, "pending")
-    until(lambda: get(worker, "/workflows/long/executions/l-1")["status"] == "completed", 240)
+    until(lambda: get(worker, "/workflows/long/executions/l-1")["status"] == "completed", 180)
     deployment.tasks.settle()
     # A step that the end of an invocation has cut begins anew in the next one; one that succeeded does not.
     assert [line for line, _ in groupby(deployment.effects())] == [f"l-1 s{number}" for number in range(40)]

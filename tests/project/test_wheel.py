@@ -52,7 +52,22 @@ def test_every_source_file_of_the_packages_is_there(wheel: zipfile.ZipFile, root
         for base in (root if package == "flux_core" else root / "adapters",)
         for path in (base / package).rglob("*.py")
     }
-    assert {entry for entry in wheel.namelist() if entry.endswith(".py")} == sources
+    assert {entry for entry in wheel.namelist() if entry.endswith(".py") and not of_a_project(entry)} == sources
+
+
+def of_a_project(entry: str) -> bool:
+    """Whether it is data of the command line: a file of a starter, or of what deploys it."""
+    return entry.startswith(("flux_cli/templates/", "flux_cli/infra/"))
+
+
+def test_starters_and_infrastructure_come_along(wheel: zipfile.ZipFile, root: Path) -> None:
+    there = {
+        f"flux_cli/{path.relative_to(root).as_posix()}"
+        for folder in ("templates", "infra")
+        for path in (root / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {entry for entry in wheel.namelist() if of_a_project(entry)} == there
 
 
 def test_type_checkers_are_told_that_the_package_is_typed(wheel: zipfile.ZipFile) -> None:

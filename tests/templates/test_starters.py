@@ -1,0 +1,120 @@
+"""Every starter, rendered: its own tests pass, and what they share is the same in all."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from flux_cli.starters import STARTERS, rendered
+from flux_core import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIABLES = {"name": "orders", "kit": "flux-serverless", "pin": f"=={__version__}"}
+every_starter = pytest.mark.parametrize("kind", list(STARTERS))
+
+
+@cache
+def files_of(kind: str) -> dict[PurePosixPath, bytes]:
+    return rendered(STARTERS[kind], VARIABLES)
+
+
+def source(kind: str, name: str) -> str:
+    return files_of(kind)[PurePosixPath(STARTERS[kind].source, name)].decode()
+
+
+def entry_point(kind: str) -> str:
+    """The one Python file beside the workflows."""
+    folder = PurePosixPath(STARTERS[kind].source)
+    (entry,) = (p.name for p in files_of(kind) if p.parent == folder and p.suffix == ".py" and p.stem != "workflows")
+    return source(kind, entry)
+
+
+def imported(code: str) -> set[str]:
+    """The top-level packages that the code imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+@every_starter
+def test_its_tests_pass_as_it_is_rendered(kind: str, tmp_path: Path) -> None:
+    for path, content in files_of(kind).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    given = {name: value for name, value in os.environ.items() if not name.startswith(("FLUX_", "AWS_", "PYTEST"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error::ResourceWarning"],
+        cwd=tmp_path,
+        env=given | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed
+    assert int(passed[1]) > 5, "the tests of the workflows and those of the entry point"
+
+
+@every_starter
+def test_its_workflows_are_those_of_all_starters(kind: str) -> None:
+    assert source(kind, "workflows.py") == source("local", "workflows.py")
+
+
+def test_the_workflows_know_no_cloud() -> None:
+    outside = imported(source("local", "workflows.py")) - set(sys.stdlib_module_names)
+    assert outside == {"flux_core"}
+
+
+@every_starter
+def test_its_entry_point_has_about_ten_lines(kind: str) -> None:
+    lines = [
+        line for line in entry_point(kind).splitlines() if line and not line.startswith(('"""', "from __future__"))
+    ]
+    assert len(lines) <= 10
+
+
+@every_starter
+def test_nothing_in_it_was_left_to_replace(kind: str) -> None:
+    left = [str(path) for path, content in files_of(kind).items() if b"{{" in content and path.suffix != ".yaml"]
+    assert left == []
+
+
+@every_starter
+def test_it_asks_for_this_version_of_the_kit(kind: str) -> None:
+    folder = PurePosixPath(STARTERS[kind].source)
+    assert re.fullmatch(
+        rf"flux-serverless\[[a-z,]+\]=={re.escape(__version__)}\n.*",
+        files_of(kind)[folder / "requirements.txt"].decode(),
+        re.DOTALL,
+    )
+
+
+@every_starter
+def test_its_readme_says_how_to_test_deploy_and_tear_it_down(kind: str) -> None:
+    readme = files_of(kind)[PurePosixPath("README.md")].decode()
+    heads = re.findall(r"^## (.+)$", readme, re.MULTILINE)
+    assert {"Set up and test", "Deploy", "Tear down"} <= set(heads)
+
+
+@every_starter
+def test_every_link_in_its_readme_leads_to_one_of_its_files(kind: str) -> None:
+    readme = files_of(kind)[PurePosixPath("README.md")].decode()
+    targets = [target for target in re.findall(r"\]\(([^)#]+)", readme) if "://" not in target]
+    assert [target for target in targets if PurePosixPath(target) not in files_of(kind)] == []
+
+
+@every_starter
+def test_it_has_no_bytecode_and_no_lock_file(kind: str) -> None:
+    assert [p for p in files_of(kind) if "__pycache__" in p.parts or "lock" in p.name] == []
