@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -39,7 +39,7 @@ def within(work: Any) -> None:
 
 class TestALine:
     def test_is_one_object_with_its_fields(self, caplog: pytest.LogCaptureFixture) -> None:
-        AzureLogger().warn("late", workflow="order", id="o-1", seconds=1.5, who={"a"})
+        Context().run(lambda: AzureLogger().warn("late", workflow="order", id="o-1", seconds=1.5, who={"a"}))
         fields = {"message": "late", "workflow": "order", "id": "o-1", "seconds": 1.5, "who": "{'a'}"}
         assert said(caplog) == [("WARNING", fields)]
 
