@@ -176,6 +176,10 @@ class TestAnEngineOfAFunction:
         engine.execute("order")
         assert (len(lab.urls), asked) == (1, [1])
 
+    def test_with_keys_but_no_address_for_its_links_is_refused(self) -> None:
+        with pytest.raises(DefinitionError, match="set FLUX_PUBLIC_URL to where the routes are served"):
+            Lasting().hosted({"FLUX_CALLBACK_KEYS": f"k1:{KEY}", "FLUX_SWEEPER": "on"})
+
     def test_takes_callbacks_of_ones_own(self) -> None:
         lab = Lasting()
         given = {"FLUX_PUBLIC_URL": "https://x.example/", "FLUX_CALLBACK_KEYS": f"k1:{KEY}", "FLUX_SWEEPER": "on"}
