@@ -21,7 +21,7 @@ CODE := $(wildcard flux_core adapters tests examples benchmarks)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo services test check lint types imports fix bench soak clean
+.PHONY: help demo services test check lint types imports fix bench infra soak clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,9 @@ fix: $(DEV_READY) ## repair what ruff can repair, and format
 
 bench: services ## measure every speed claim
 	$(PY) -m benchmarks.run $(ARGS)
+
+infra: services ## apply the infrastructure to a server that plays AWS (minutes)
+	$(PY) -m pytest -q -m infra -o faulthandler_timeout=0 tests/infra $(ARGS)
 
 soak: services ## the long simulations and the long forms of the store tests
 	$(PY) -m pytest -m soak -n $(WORKERS) --maxprocesses 8 -o faulthandler_timeout=0 $(ARGS)

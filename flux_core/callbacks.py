@@ -128,7 +128,12 @@ def checked_keys(keys: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def parsed_keys(text: str) -> dict[str, str]:
-    """Keys as settings write them, `k2:secret,k1:secret`; the first one signs. `DefinitionError` for any other form."""
+    """Keys as settings write them, `k2:secret,k1:secret`; the first one signs. `DefinitionError` for any other form.
+
+    Or as an object, `{"k2": "secret", "k1": "secret"}`: what a cloud's store of secrets makes and shows.
+    """
+    if text.lstrip().startswith("{"):
+        return _keys_of_object(text)
     keys: dict[str, str] = {}
     for pair in text.split(","):
         name, colon, key = pair.strip().partition(":")
@@ -140,6 +145,17 @@ def parsed_keys(text: str) -> dict[str, str]:
             raise DefinitionError(message)
         keys[name] = key
     return keys
+
+
+def _keys_of_object(text: str) -> dict[str, str]:
+    try:
+        tree = parse(text)
+    except ValueError:
+        tree = None
+    if type(tree) is not dict or not all(name and type(key) is str for name, key in tree.items()):
+        message = 'callback keys as an object are written {"id": "secret"}, the one that signs first'
+        raise DefinitionError(message)
+    return tree
 
 
 def spent(ticket: Ticket) -> CallerError:

@@ -292,6 +292,9 @@ class FluxEngine:
         loaded = load(self.storage, ref)
         if mail_key(mail) not in loaded.state.consumed:
             check_verb("signal", loaded.state)  # it may have ended between the two looks, without this signal
+            if not advance and loaded.state.status == s.SUSPENDED and name in loaded.state.awaited:
+                # Its owner may have let go of it between the two looks, and not have seen the mail.
+                self.storage.nudge(ref, loaded.state.epoch, self.clock.now())
         return self._ticked(ref, definition, loaded, end, begun, advance=advance)
 
     def callback(

@@ -50,9 +50,16 @@ class Host:
         """Carry out an invocation that is no message: nobody brings it again, unless `Reply.retry` has them do so."""
         return self._answered(lambda: parse(tree), remaining, nudge=True)
 
-    def message(self, body: str | bytes, remaining: Remaining | None = None) -> Reply:
-        """Carry out an invocation that a queue brings. Below 400 it is done with: the message may go."""
-        return self._answered(lambda: parse(read_json(body, "the message", self.settings.most_bytes)), remaining)
+    def message(self, body: str | bytes, remaining: Remaining | None = None, *, once: bool = False) -> Reply:
+        """Carry out an invocation that a queue brings. Below 400 it is done with: the message may go.
+
+        `once`: who brings it does not bring it again if this dies half-way, as a queue does.
+        """
+
+        def read() -> Invocation:
+            return parse(read_json(body, "the message", self.settings.most_bytes))
+
+        return self._answered(read, remaining, nudge=once)
 
     def sweep(self, remaining: Remaining | None = None) -> Reply:
         """The sweeper: have everything ticked that is due, or will be soon."""
@@ -68,6 +75,8 @@ class Host:
         if invocation.action == "sweep":
             invocation.arguments.setdefault("limit", self.settings.sweep_limit)
             invocation.arguments["ahead"] = self.settings.sweep_ahead
+        elif invocation.action == "purge":
+            invocation.arguments["older_than"] = self.settings.purge_after
         reply = dispatch(self.engine, invocation, deadline, nudge=nudge)
         if reply.error is not None and reply.status >= _OURS:
             self.engine.logger.error("an invocation failed", error=repr(reply.error))

@@ -30,6 +30,7 @@ MOST_BYTES: Final = "FLUX_MOST_BYTES"
 SWEEPER: Final = "FLUX_SWEEPER"
 SWEEP_AHEAD: Final = "FLUX_SWEEP_AHEAD"
 SWEEP_LIMIT: Final = "FLUX_SWEEP_LIMIT"
+PURGE_AFTER: Final = "FLUX_PURGE_AFTER"
 PUBLIC_URL: Final = "FLUX_PUBLIC_URL"
 CALLBACK_KEYS: Final = "FLUX_CALLBACK_KEYS"
 CALLBACK_EXPIRES: Final = "FLUX_CALLBACK_EXPIRES"
@@ -56,6 +57,8 @@ class HostSettings(NamedTuple):
     """Whether a sweeper is deployed; without one and without a queue nothing would go on after a suspend."""
     sweep_ahead: float = 120.0
     sweep_limit: int = 1000
+    purge_after: float | None = None
+    """How long ago an instance has to have ended to be deleted; None: this function never deletes."""
     public_url: str | None = None
     callback_keys: str | None = None
     """`id:secret[,id:secret]`, the one that signs first."""
@@ -76,10 +79,11 @@ class HostSettings(NamedTuple):
             longest_invocation=_seconds(given, LONGEST_INVOCATION, cls().longest_invocation),
             budget=_seconds(given, BUDGET, 0) if budget else None,
             http_budget=_seconds(given, HTTP_BUDGET, cls().http_budget),
-            most_bytes=_whole(given, MOST_BYTES, cls().most_bytes),
+            most_bytes=whole(given, MOST_BYTES, cls().most_bytes),
             sweeper=_is_on(given),
             sweep_ahead=_seconds(given, SWEEP_AHEAD, cls().sweep_ahead),
-            sweep_limit=_whole(given, SWEEP_LIMIT, cls().sweep_limit),
+            sweep_limit=whole(given, SWEEP_LIMIT, cls().sweep_limit),
+            purge_after=number(given, PURGE_AFTER, 0) if given.get(PURGE_AFTER) else None,
             public_url=_url(given),
             callback_keys=_callback_keys(given),
             callback_expires=_seconds(given, CALLBACK_EXPIRES, cls().callback_expires),
@@ -157,20 +161,21 @@ def number(given: Mapping[str, str], name: str, default: float) -> float:
     return value
 
 
+def whole(given: Mapping[str, str], name: str, default: int) -> int:
+    """The same for a whole number."""
+    value = number(given, name, default)
+    if value % 1:
+        message = f"{name} must be a whole number above 0, not {given[name]!r}"
+        raise DefinitionError(message)
+    return int(value)
+
+
 def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
     value = number(given, name, default)
     if value > LONGEST:
         message = f"{name} must be at most a year in seconds, not {given[name]!r}"
         raise DefinitionError(message)
     return value
-
-
-def _whole(given: Mapping[str, str], name: str, default: int) -> int:
-    value = number(given, name, default)
-    if value % 1:
-        message = f"{name} must be a whole number above 0, not {given[name]!r}"
-        raise DefinitionError(message)
-    return int(value)
 
 
 def _tenant(given: Mapping[str, str]) -> str:

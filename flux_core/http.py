@@ -86,7 +86,9 @@ def to_response(reply: Reply, request: Request | None = None) -> Response:
         status = _NOT_ALLOWED
         reply.body["status"] = status
     elif reply.error is None and request is not None and request.method == "POST" and "created" in reply.body:
-        headers["location"] = f"/workflows/{reply.body['workflow']}/executions/{reply.body['id']}"
+        # From where the request went, since a stage or a base path may come before the routes.
+        to_the_root = "../" * request.path.lstrip("/").count("/")
+        headers["location"] = f"{to_the_root}workflows/{reply.body['workflow']}/executions/{reply.body['id']}"
     # A lone surrogate, which JSON may hold and UTF-8 may not, becomes the escape that JSON has for it.
     return Response(status, headers, write(reply.body).encode("utf-8", "backslashreplace"))
 

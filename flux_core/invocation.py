@@ -45,6 +45,10 @@ ASYNC: Final = "async"
 
 _READABLE: Final = 80
 """Characters of a value that a message shows."""
+_FEW: Final = 5
+"""Texts of a list that a message shows."""
+_LONGEST_DETAIL: Final = 2000
+"""Characters of a problem's detail: it may name what a caller sent, who may send a name of 200 KB."""
 
 _TEXT = "a text"
 _MAPPING = "an object"
@@ -89,6 +93,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
     "list": ({}, {"workflow": _TEXT, "status": _STATUS, "limit": _LIMIT, "cursor": _TEXT}),
     "wake": (_INSTANCE, {"tenant": _TEXT, "hops": _NUMBER}),
     "sweep": ({}, {"limit": _LIMIT}),
+    "purge": ({}, {"limit": _LIMIT}),
 }
 """By action: the fields that it needs, and those that it may have."""
 
@@ -197,6 +202,8 @@ def dispatch(
                 return Reply(200, documents.page(engine.list(name, **arguments)))
             case "sweep":
                 return Reply(200, {"asked": engine.sweep(**arguments, deadline=deadline)})
+            case "purge":
+                return _purge(engine, deadline, **arguments)
             case "wake":
                 arguments.pop("hops", None)
                 return _tick(engine, arguments, deadline)
@@ -223,9 +230,16 @@ def problem(error: Exception) -> Reply:
         "type": f"urn:flux:problem:{name}",
         "title": _spaced(name),
         "status": status,
-        "detail": str(error) if known else "an unexpected error; the function's log has it",
+        "detail": brief(error) if known else "an unexpected error; the function's log has it",
     }
     return Reply(status, body, error)
+
+
+def brief(error: Exception) -> str:
+    """What the error says, cut where it is longer than a line of a log should be."""
+    text = str(error)
+    half = _LONGEST_DETAIL // 2
+    return text if len(text) <= _LONGEST_DETAIL else f"{text[:half]} ... {text[-half:]}"
 
 
 def wake_message(ref: InstanceRef, hops: int = 0) -> str:
@@ -273,9 +287,25 @@ def _tick(engine: FluxEngine, arguments: dict[str, Any], deadline: DeadlineLike 
     Nor to one whose workflow this engine does not know: the due index has it, for the deployment that does.
     """
     try:
-        return _answer(engine.wake(**arguments, deadline=deadline))
+        reply = _answer(engine.wake(**arguments, deadline=deadline))
     except NotFound as error:
-        return Reply(200, {"id": arguments["id"], "status": "gone", "detail": str(error)})
+        return Reply(200, {"id": arguments["id"], "status": "gone", "detail": brief(error)})
+    if arguments.get("tenant", engine.tenant) != engine.tenant:
+        reply.body = {"id": reply.body["id"], "status": reply.body["status"]}  # the rest is that tenant's alone
+    return reply
+
+
+def _purge(
+    engine: FluxEngine, deadline: DeadlineLike | None, *, older_than: float | None = None, limit: int = 1000
+) -> Reply:
+    """Who asks has no say in what is old enough: the settings of the function that deletes say it."""
+    from flux_core.retention import purge
+
+    if older_than is None:
+        message = "this function does not delete; the one that may is told by FLUX_PURGE_AFTER (seconds) what is old"
+        raise Refused(message)
+    purged = purge(engine, older_than, limit, deadline=deadline)
+    return Reply(200, {"deleted": purged.deleted, "left": purged.left, "finished": purged.finished})
 
 
 def _answer(result: FluxResult, include: tuple[str, ...] = ()) -> Reply:
@@ -284,6 +314,8 @@ def _answer(result: FluxResult, include: tuple[str, ...] = ()) -> Reply:
 
 def _shown(value: object) -> str:
     """The value, if it is one that a message can hold; it may be as large and as deep as a body can be."""
+    if isinstance(value, list) and 0 < len(value) <= _FEW and all(type(one) is str for one in value):
+        return ", ".join(_shown(one) for one in value)
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, str) and len(value) > _READABLE:

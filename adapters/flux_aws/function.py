@@ -15,6 +15,7 @@ from flux_aws.settings import Settings
 from flux_core.errors import DefinitionError
 from flux_core.host import Host
 from flux_core.hosting import PAYLOADS, STORAGE, checked, hosted
+from flux_core.invocation import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ class OpenFunction(NamedTuple):
     def tell(self, reply: Reply) -> None:
         """Nobody may be waiting for the answer: what was wrong with the request is a line of the log."""
         if reply.error is not None:
-            self.logger.warn("an invocation was refused", status=reply.status, error=str(reply.error))
+            self.logger.warn("an invocation was refused", status=reply.status, error=brief(reply.error))
 
 
 def open_function(

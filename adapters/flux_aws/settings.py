@@ -43,13 +43,13 @@ class Settings(NamedTuple):
     @classmethod
     def from_mapping(cls, given: Mapping[str, str]) -> Settings:
         """The settings; what is absent or empty is as above. `DefinitionError` names a variable that is wrong."""
-        from flux_core.hosting import HostSettings, number
+        from flux_core.hosting import HostSettings, whole
 
         return cls(
             host=HostSettings.from_mapping(given),
             table=given.get(TABLE) or None,
             queue_url=given.get(QUEUE_URL) or None,
-            hop_budget=round(number(given, HOP_BUDGET, 0)) if given.get(HOP_BUDGET) else None,
+            hop_budget=whole(given, HOP_BUDGET, 0) if given.get(HOP_BUDGET) else None,
             callback_secret=given.get(CALLBACK_SECRET) or None,
             metrics=given.get(METRICS) or None,
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flux_core.invocation import Reply
     from flux_core.ports import Codec, PayloadStorage, WorkflowStorage
 
+_EVERY_DAY = "0 17 3 * * *"
 _DONE = 400
 """Below it a message is done with."""
 
@@ -61,6 +62,16 @@ def blueprint(
         raise DefinitionError("blueprint(engine=...) takes nothing else: give its workflows and options to the engine.")
     application = Application(workflows, engine, options)
     functions = func.Blueprint()  # type: ignore[no-untyped-call]
+
+    if triggers.purges:  # its identity may delete: so it has nothing that anybody else can call
+
+        @functions.function_name("flux_purge")
+        @functions.timer_trigger("timer", _EVERY_DAY)
+        def flux_purge(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- bound by its name
+            enter(context)
+            _settle(application.host.direct({"action": "purge"}))
+
+        return functions
 
     @functions.function_name("flux_workflows")
     @functions.route(f"{WORKFLOWS[1:]}/{{*rest}}", "event", methods=["GET", "POST"], auth_level=auth_level)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flux_azure.account import CONNECTION
 from flux_core.errors import DefinitionError
-from flux_core.hosting import CALLBACK_KEYS, PAYLOADS, STORAGE, HostSettings
+from flux_core.hosting import CALLBACK_KEYS, PAYLOADS, PURGE_AFTER, STORAGE, HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +45,8 @@ class Triggers(NamedTuple):
 
     queue: str | None
     schedule: str
+    purges: bool = False
+    """Whether this is the app that deletes what ended long ago, and does nothing else."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Triggers:
@@ -61,7 +63,7 @@ class Triggers(NamedTuple):
                 f"{SCHEDULE} must have six fields, of which the first are seconds, such as {_EVERY_MINUTE!r}, not "
                 f"{schedule!r}."
             )
-        return cls(queue, schedule)
+        return cls(queue, schedule, bool(given.get(PURGE_AFTER, "").strip()))
 
 
 class AzureSettings(NamedTuple):
@@ -71,6 +73,11 @@ class AzureSettings(NamedTuple):
     host: HostSettings
     postgres: str | None = None
     """A connection string, where instances are in PostgreSQL."""
+
+    def __repr__(self) -> str:
+        """Without the connection string, which may hold a password."""
+        postgres = None if self.postgres is None else "[redacted]"
+        return f"AzureSettings(triggers={self.triggers!r}, host={self.host!r}, postgres={postgres!r})"
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> AzureSettings:

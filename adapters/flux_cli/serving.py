@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from flux_cli.exits import UNUSABLE, CommandFailed
 from flux_core.errors import CallerError, PayloadTooLarge
@@ -105,8 +105,6 @@ class Serving:
 
     def end(self) -> None:
         """Take no more, and wait until those that were taken are answered."""
-        if self._thread.is_alive():
-            self._server.shutdown()
         self.close()
         with self._idle:
             while self._at_work:
@@ -114,6 +112,8 @@ class Serving:
 
     def close(self) -> None:
         """Listen no more; again is harmless."""
+        if self._thread.is_alive():
+            self._server.shutdown()
         self._server.server_close()
 
     def answer(self, request: Request) -> Response:
@@ -184,15 +184,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse_other_pages(self) -> None:
         """A page from elsewhere, open in a browser on this machine, can reach it too, and must not."""
         origin = self.headers.get("origin")
-        if origin is not None and urlsplit(origin).hostname not in _NAMES_OF_HERE:
+        if origin is not None and _host_of(origin) not in _NAMES_OF_HERE:
             message = f"requests from pages of {origin[:80]!r} are not taken: this server is for this machine"
             raise CallerError(message)
 
     def _request(self, most_bytes: int) -> Request:
         path, _, query = self.path.partition("?")
         headers = {name.lower(): value for name, value in self.headers.items()}
-        pairs = dict(parse_qsl(query, keep_blank_values=True))
-        return Request(self.command, path, pairs, headers, self._body(headers, most_bytes))
+        pairs = parse_qs(query, keep_blank_values=True)
+        texts = {name: ",".join(values) for name, values in pairs.items()}
+        return Request(self.command, path, texts, headers, self._body(headers, most_bytes))
 
     def _body(self, headers: dict[str, str], most_bytes: int) -> bytes:
         if "transfer-encoding" in headers:
@@ -233,6 +234,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """It is told otherwise."""
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:
+        return None
 
 
 def _shown(path: str) -> str:

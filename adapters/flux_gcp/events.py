@@ -60,7 +60,9 @@ def request(incoming: flask.Request) -> Request:
     except HTTPException as error:
         raise CallerError(f"the body of the request cannot be read: {error.description}") from error
     headers = {name.lower(): value for name, value in incoming.headers.items()}
-    return Request(incoming.method, incoming.path, incoming.args.to_dict(), headers, body)
+    # Of a name that is there twice one text with commas, as AWS's gateways have it.
+    query = {name: ",".join(values) for name, values in incoming.args.lists()}
+    return Request(incoming.method, incoming.path, query, headers, body)
 
 
 def answer(response: Response) -> Answer:

@@ -38,11 +38,11 @@ def serve(function: Function, incoming: flask.Request) -> Answer:
             request = events.request(incoming)
             host = function.host()
         except Exception as error:  # noqa: BLE001 -- a setting that is wrong must be read in the log, not guessed
-            return _not_served(error)
+            return _not_served(error, public=function.only_callbacks)
         task = not function.only_callbacks and events.is_task(request)
         if not task and (function.only_callbacks or not events.is_sweep(request)):
             return events.answer(host.http(request, function.remaining(host, arrived)))
-        reply = host.message(request.body, function.remaining(host, arrived, task=task))
+        reply = host.message(request.body, function.remaining(host, arrived, task=task), once=not task)
         if task and _is_hopeless(reply):
             _give_up(host, reply.body["detail"], task=request.headers.get(events.TASK_HEADER))
             return _GIVEN_UP
@@ -79,9 +79,11 @@ def _give_up(host: Host, detail: object, **where: object) -> None:
     host.engine.logger.error("a message was given up", detail=detail, **where)
 
 
-def _not_served(error: Exception) -> Answer:
+def _not_served(error: Exception, *, public: bool = False) -> Answer:
     response = to_problem(error)
     if response.status >= _FAILURE:
+        if public:  # settings are not for everybody to read
+            response = to_problem(RuntimeError())
         told = "".join(format_exception(error))
         GoogleLogger().error("the function cannot serve", error=repr(error), trace=told)
     return events.answer(response)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flux_core.deadline import MARGIN
 from flux_core.errors import DefinitionError
-from flux_core.hosting import BUDGET, HostSettings, number
+from flux_core.hosting import BUDGET, PAYLOADS, STORAGE, HostSettings, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,6 +133,10 @@ class FunctionSettings(NamedTuple):
                 f"{QUEUE} is set, but not {WORKER_URL}: set it to the address of the function that runs the workflows, "
                 "which tasks are to be delivered to; `gcloud run services describe NAME` shows it."
             )
+        for name, address in ((STORAGE, host.storage), (PAYLOADS, host.payloads)):
+            if address is not None and not address.startswith("gs://"):
+                # A folder would be taken, too, and Cloud Run keeps those in the memory of one instance.
+                raise DefinitionError(f"{name} must be an address such as gs://bucket/root, not {address!r}.")
         return settings
 
 

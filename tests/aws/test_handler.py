@@ -406,6 +406,13 @@ class TestTelling:
         (line,) = capsys.readouterr().out.splitlines()
         assert json.loads(line) | {"level": "WARNING", "status": 400, "correlation_id": "m-0"} == json.loads(line)
 
+    def test_a_line_is_short_however_much_was_sent(
+        self, handler: LambdaHandler, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        handler({"action": "get", "workflow": "order", "id": "x" * 200_000}, context())
+        (line,) = capsys.readouterr().out.splitlines()
+        assert len(line) < 3000
+
     def test_a_field_of_a_name_that_the_standard_library_keeps_does_not_lose_the_line(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -145,7 +145,7 @@ class TestThePump:
         assert failed_items(Outcome({"batchItemFailures": []})) == set()
 
     def test_delivers_twice_and_out_of_order_on_demand(self, open_queue: Callable[..., Queue]) -> None:
-        queue, consumer = open_queue(), Consumer()
+        queue, consumer = open_queue(visibility=600), Consumer()
         sent = [f"{number:02}" for number in range(20)]
         for body in sent:
             queue.send(body)

@@ -49,7 +49,7 @@ def test_each_variable_sets_its_own() -> None:
     assert found.host.tenant == "acme"
 
 
-@pytest.mark.parametrize("budget", ["0", "-1", "many", "inf"])
+@pytest.mark.parametrize("budget", ["0", "-1", "0.3", "1.5", "many", "inf"])
 def test_a_hop_budget_that_is_none_is_named(budget: str) -> None:
     with pytest.raises(DefinitionError, match="FLUX_HOP_BUDGET"):
         Settings.from_mapping({"FLUX_HOP_BUDGET": budget})

@@ -7,11 +7,11 @@ import random
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.azure.deployment import PUBLIC
+from tests.azure.deployment import PUBLIC, TRIES
 from tests.azure.hostile import Hostile
 from tests.azure.in_process import EVENTS, recorded
 from tests.azure.workflows import NAPS, STEPS
@@ -29,6 +29,18 @@ ALL_STEPS = [f"step-{number}" for number in range(STEPS)]
 def first_of_each(steps: list[str]) -> list[str]:
     """Without what ran again: a step that the deadline cuts does, and a busy machine makes that happen."""
     return list(dict.fromkeys(steps))
+
+
+def status_of(app: Deployment, function: str, name: str, data: dict[str, Any]) -> int:
+    """Of the answer to an event over HTTP, as `Deployment.http` asks for it."""
+    status = 503
+    for _ in range(TRIES):
+        outcome = app.host.invoke(function, {name: data})
+        assert outcome.value is not None, outcome
+        status = int(outcome.value["http"]["status_code"])
+        if status != 503:
+            break
+    return status
 
 
 class TestTheApp:
@@ -52,12 +64,12 @@ class TestTheApp:
         app = deploy()
         begun = app.execute("order", "o-1")
         assert (begun.status, begun.json()["status"], begun.json()["created"]) == (202, "suspended", True)
-        assert begun.headers["location"] == "/workflows/order/executions/o-1"
+        assert begun.headers["location"] == "../../workflows/order/executions/o-1"
         assert app.execute("order", "o-1").json()["created"] is False
         assert app.get("order", "o-1")["waiting_for"] == ["approved"]
         signalled = app.post("order/executions/o-1/signals/approved", {"by": "ann"})
         assert (signalled.status, signalled.json()["status"]) == (200, "completed")
-        listed = app.host.http("GET", "/workflows/order/executions").json()["items"]
+        listed = app.http("GET", "/workflows/order/executions").json()["items"]
         assert [(one["id"], one["status"]) for one in listed] == [("o-1", "completed")]
 
     def test_answers_with_problems(self, deploy: Deploy) -> None:
@@ -66,29 +78,29 @@ class TestTheApp:
         assert (unknown.status, unknown.headers["content-type"]) == (404, "application/problem+json")
         assert unknown.json()["type"] == "urn:flux:problem:UnknownWorkflow"
         assert app.post("order/executions", b"{").status == 400
-        assert app.host.http("GET", "/workflows/order/executions/none").status == 404
+        assert app.http("GET", "/workflows/order/executions/none").status == 404
 
     def test_leaves_nobody_in_without_a_key_but_who_holds_a_link(self, deploy: Deploy) -> None:
         app = deploy()
-        assert app.host.http("POST", "/workflows/order/executions", key=None).status == 401
+        assert app.http("POST", "/workflows/order/executions", key=None).status == 401
         app.execute("link", "l-1")
         url = app.get("link", "l-1", "data")["data"]["link"]
         path = url.removeprefix(PUBLIC)
-        assert app.host.http("POST", f"{path}x", {"ok": True}, key=None).status == 403
-        assert app.host.http("POST", path, {"ok": True}, key=None).status == 202, "the queue goes on with it"
+        assert app.http("POST", f"{path}x", {"ok": True}, key=None).status == 403
+        assert app.http("POST", path, {"ok": True}, key=None).status == 202, "the queue goes on with it"
         assert app.until_ended("link", "l-1")["history"][1]["output"] == {"ok": True}
 
     def test_takes_direct_invocations(self, deploy: Deploy) -> None:
         app = deploy()
         (app.folder / "broken").touch()
-        begun = app.host.http("POST", "/invoke", {"action": "execute", "workflow": "order", "id": "o-1"})
+        begun = app.http("POST", "/invoke", {"action": "execute", "workflow": "order", "id": "o-1"})
         assert (begun.status, begun.json()["status"]) == (202, "suspended")
         signal = {"action": "signal", "workflow": "order", "id": "o-1", "name": "approved"}
-        failed = app.host.http("POST", "/invoke", signal)
+        failed = app.http("POST", "/invoke", signal)
         assert (failed.status, failed.json()["status"]) == (200, "failed"), "a failed workflow is an answer, no error"
         retry = {"action": "retry_step", "workflow": "order", "id": "o-1", "step": "charge"}
         (app.folder / "broken").unlink()
-        assert app.host.http("POST", "/invoke", retry).json()["status"] == "completed"
+        assert app.http("POST", "/invoke", retry).json()["status"] == "completed"
 
     def test_takes_invocations_from_the_queue_in_base64_and_as_they_are(self, deploy: Deploy) -> None:
         import base64
@@ -102,7 +114,7 @@ class TestTheApp:
 
     def test_logs_lines_that_can_be_searched(self, deploy: Deploy) -> None:
         app = deploy(FLUX_STORAGE="az://no-such-container/flux", FLUX_LOG_LEVEL="info")
-        answer = app.execute("order", "o-1")
+        answer = app.http("POST", "/workflows/order/executions")
         assert answer.status == 503
         assert "az storage container create --name no-such-container" in answer.json()["detail"]
         line = next(line for line in app.log().splitlines() if "an invocation failed" in line)
@@ -185,10 +197,13 @@ class TestMessages:
             batch, held[:] = held[:4], held[4:]
             with ThreadPoolExecutor(4) as threads:
                 both = [threads.submit(app.listener.deliver, one, worker) for one in batch for worker in (0, 1)]
-                outcomes = [one.result() for one in both]
-            assert [one.error for one in outcomes] == [None] * len(outcomes)
-            for message in batch:
-                app.listener.settle(message, done=True)
+                errors = [one.result().error or "" for one in both]
+            assert all(not one or "unavailable" in one for one in errors), errors
+            for message, *failed in zip(batch, errors[::2], errors[1::2], strict=True):
+                if any(failed):
+                    held.append(message)
+                else:
+                    app.listener.settle(message, done=True)
             return bool(batch)
 
         app.until(lambda: all(app.get("naps", id_, "")["status"] == "completed" for id_ in ids), deliver)
@@ -261,12 +276,14 @@ class TestAWorker:
         app.execute("order", "order-1")
         for name in recorded():
             event = json.loads((EVENTS / f"{name}.json").read_text())
-            inputs = {given["name"]: given["data"] for given in event["inputData"]}
-            outcome = app.host.invoke(event["function"], inputs, event["triggerMetadata"])
-            assert (outcome.error is not None) == (name == "queue_unreadable"), (name, outcome)
+            (given,) = event["inputData"]
             if name.startswith("http"):
-                assert outcome.value is not None
-                assert int(outcome.value["http"]["status_code"]) < 500, (name, outcome)
+                assert status_of(app, event["function"], given["name"], given["data"]) < 500, name
+            else:
+                inputs = {given["name"]: given["data"]}
+                outcome = app.host.invoke(event["function"], inputs, event["triggerMetadata"])
+                refused = outcome.error is not None and "unavailable" not in outcome.error
+                assert refused == (name == "queue_unreadable"), (name, outcome)
 
     def test_outlives_hostile_events(self, deploy: Deploy) -> None:
         app = deploy()
@@ -274,13 +291,12 @@ class TestAWorker:
         process = app.host.workers[0].process.pid
         for _ in range(150):
             function, data = hostile.http()
-            outcome = app.host.invoke(function, {"event": data})
-            assert outcome.value is not None, outcome
-            assert int(outcome.value["http"]["status_code"]) < 500, (data, outcome)
+            assert status_of(app, function, "event", data) < 500, data
             message, metadata = hostile.queue()
             given_back = app.host.invoke("flux_work", {"message": message}, metadata).error
             assert given_back is None or given_back.startswith("NotDone: ")
-            assert app.host.invoke("flux_sweep", {"timer": hostile.timer()}).error is None
+            swept = app.host.invoke("flux_sweep", {"timer": hostile.timer()}).error
+            assert swept is None or "unavailable" in swept
         assert app.host.workers[0].process.pid == process
         assert app.execute("order", "o-1").json()["status"] == "suspended"
 

@@ -108,6 +108,11 @@ class TestTheSettings:
         assert (settings.host.budget, settings.host.sweeper) == (BUDGET, True)
         assert AzureSettings.from_env({"FLUX_BUDGET": "60"}).host.budget == 60
 
+    def test_do_not_show_the_password_of_the_database(self) -> None:
+        settings = AzureSettings.from_env({"FLUX_POSTGRES": "postgresql://flux:hunter2@host/database"})
+        assert "hunter2" not in repr(settings)
+        assert "postgres='[redacted]'" in repr(settings)
+
     def test_are_of_one_store(self) -> None:
         with pytest.raises(DefinitionError, match="FLUX_STORAGE and FLUX_POSTGRES are both set"):
             AzureSettings.from_env({"FLUX_STORAGE": "az://a", "FLUX_POSTGRES": "postgresql://b"})

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flux_cli.chronicle import event_line
 from flux_cli.exits import CommandFailed
 from flux_cli.serving import PortTaken, Served, Serving
 from flux_core import FluxEngine, create_workflow
@@ -248,9 +249,17 @@ class TestWhatIsNotHttp:
         last = b"GET /workflows/w/executions HTTP/1.1\r\nconnection: close\r\n\r\n"
         assert asked(serving, one + one + last).count(b"HTTP/1.1 200") == 3
 
+    def test_a_parameter_given_twice_is_a_list_as_on_every_cloud(self, serving: Serving) -> None:
+        asked(serving, b"POST /workflows/w/executions HTTP/1.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        for query, found in ((b"status=completed&status=stuck", 1), (b"status=stuck&status=failed", 0)):
+            line = b"GET /workflows/w/executions?" + query + b" HTTP/1.1\r\nconnection: close\r\n\r\n"
+            assert len(json.loads(asked(serving, line).partition(b"\r\n\r\n")[2])["items"]) == found
+
 
 class TestAPageFromElsewhere:
-    @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "file://"])
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "file://", "http://[x"]
+    )
     def test_open_in_a_browser_here_cannot_use_it(self, serving: Serving, origin: str) -> None:
         request = f"POST /workflows/w/executions HTTP/1.1\r\norigin: {origin}\r\ncontent-length: 0\r\n\r\n"
         assert asked(serving, request.encode()).startswith(b"HTTP/1.1 400")
@@ -281,6 +290,22 @@ def asked(serving: Serving, request: bytes) -> bytes:
         while piece := connection.recv(65536):
             answer += piece
     return answer
+
+
+class TestALine:
+    def test_of_a_request_says_what_was_asked_and_answered(self) -> None:
+        line = event_line(Served("POST", "/workflows/order/executions", 202, 0.0314), 1_700_000_000_000, short=True)
+        assert line.plain == "22:13:20 POST /workflows/order/executions 202 in 0.031 s"
+
+    def test_of_a_hostile_request_is_printable(self) -> None:
+        line = event_line(Served("GET", "/\x1b[2J\udc80", 404, 0), 0)
+        assert line.plain.isprintable()
+
+    def test_of_a_callback_does_not_hold_its_token(self, serving: Serving) -> None:
+        told: list[Served] = []
+        serving.told = told.append
+        asked(serving, b"POST /callbacks/secret.token HTTP/1.1\r\nconnection: close\r\n\r\n")
+        assert [(one.path, one.status) for one in told] == [("/callbacks/...", 403)]
 
 
 class TestItsPort:
@@ -351,8 +376,8 @@ class TestCtrlC:
     def test_ends_both(self, dev: Callable[..., Dev]) -> None:
         shop = dev()
         shop.send("GET", RUN)
-        code, lines, err = shop.stop()
-        assert (code, err, lines[-1]["event"]) == (130, "", "stopped")
+        code, lines, _ = shop.stop()
+        assert (code, lines[-1]["event"]) == (130, "stopped")
         with pytest.raises(ConnectionRefusedError):
             shop.send("GET", RUN)
 
@@ -384,7 +409,7 @@ class TestCtrlC:
 
         def ask() -> None:
             with suppress(OSError):
-                shop.send("POST", RUN, {"takes": 25}, idempotency_key="o-1")
+                shop.send("POST", RUN, {"takes": 300}, idempotency_key="o-1")
 
         client = Thread(target=ask)
         client.start()
@@ -393,9 +418,7 @@ class TestCtrlC:
         assert shop.process.stderr is not None
         while "stopping" not in shop.process.stderr.readline():
             pass
-        begun = time.monotonic()
         code, _, err = shop.stop()
         client.join(timeout=30)
         assert code == 130
         assert "interrupted; a step was cut off in the middle" in err
-        assert time.monotonic() - begun < 20

@@ -12,13 +12,16 @@ from flux_core.host import Host
 from flux_core.hosting import HostSettings
 from flux_core.http import Request
 from flux_core.invocation import wake_message
-from flux_core.testing import UNAVAILABLE, FaultPlan, FaultyStorage, RecordingStorage
+from flux_core.testing import UNAVAILABLE, FaultPlan, FaultyStorage, RecordingStorage, VirtualClock
 from tests.core.conftest import Killed, Lab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flux_core import Context, FluxEngine, InstanceRef
+
+
+STOP = VirtualClock().now() + 5000
 
 
 class Queue:
@@ -99,6 +102,12 @@ class TestHowLongItTakes:
         worker.post("/workflows/slow/executions", remaining=worker.lasting(10))
         assert worker.done() == 3
 
+    def test_a_platform_may_change_its_mind_while_a_request_is_served(self) -> None:
+        """A process that is to stop lets the running step end, and hands over."""
+        worker = Worker()
+        worker.post("/workflows/slow/executions", remaining=lambda: 1000.0 if worker.lab.clock.now() < STOP else 0.0)
+        assert worker.done() == 2
+
     def test_the_budget_counts_where_the_platform_does_not_tell(self) -> None:
         worker = Worker(budget=10.0)
         worker.post("/workflows/slow/executions")
@@ -140,6 +149,7 @@ class TestARequest:
             (lambda host: host.http(Request("POST", "/workflows/ask/executions/1/signals/x", {}, {}, b"")), True),
             (lambda host: host.direct({"action": "signal", "workflow": "ask", "id": "1", "name": "x"}), True),
             (lambda host: host.message('{"action":"signal","workflow":"ask","id":"1","name":"x"}'), False),
+            (lambda host: host.message('{"action":"signal","workflow":"ask","id":"1","name":"x"}', once=True), True),
         ]
         for send, nudged in ways:
             store = RecordingStorage(worker.lab.storage)

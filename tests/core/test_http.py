@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
 
@@ -94,8 +94,15 @@ class TestStarting:
         assert response.headers == {
             "content-type": "application/json",
             "cache-control": "no-store",
-            "location": f"{RUN}/o-1",
+            "location": "../../workflows/order/executions/o-1",
         }
+
+    @pytest.mark.parametrize("root", ["https://x.example", "https://x.example/prod", "https://x.example/flux/v1"])
+    def test_says_where_to_look_whatever_a_gateway_has_before_the_routes(self, site: Site, root: str) -> None:
+        started = json.dumps({"action": "execute", "workflow": "order", "input": "fine", "id": "o-1"}).encode()
+        for path, body in ((RUN, b'"fine"'), (f"{RUN}/", b'"fine"'), ("/invoke", started)):
+            response = site.send("POST", path, body, idempotency_key="o-1")
+            assert urljoin(root + path, response.headers["location"]) == f"{root}{RUN}/o-1"
 
     def test_has_the_idempotency_key_for_an_id(self, site: Site) -> None:
         answers = [site.post(RUN, "wait", idempotency_key="o-1") for _ in range(2)]

@@ -353,6 +353,18 @@ class TestWhatIsWrong:
             with pytest.raises(CallerError, match=f"got {shown}$"):
                 parse({"action": "sweep", "limit": value})
 
+    def test_words_of_a_list_are_shown(self) -> None:
+        with pytest.raises(CallerError, match=r"has to be a list of data, history; got 'data', 'secrets'$"):
+            parse({"action": "get", "workflow": "order", "id": "o-1", "include": ["data", "secrets"]})
+
+    @pytest.mark.parametrize("name", ["workflow", "id", "step", "name"])
+    def test_a_giant_name_makes_no_giant_answer(self, name: str) -> None:
+        tree = {"action": "retry_step" if name == "step" else "signal", "workflow": "order", "id": "o-1"}
+        tree |= {"step": "ask"} if name == "step" else {"name": "go"}
+        detail = World().do(**(tree | {name: "x" * 200_000})).body["detail"]
+        assert len(detail) < 2100
+        assert "xxx ... " in detail
+
     def test_a_workflow_to_list_whose_name_no_workflow_can_have(self) -> None:
         """It would become part of a storage key."""
         for name in ("../../etc", "", "\ud800", "a" * 129):
@@ -544,6 +556,13 @@ class TestAWake:
         reply = World().do(action="wake", workflow="newer", id="o-1")
         assert (reply.status, reply.body["status"]) == (200, "gone")
         assert "'newer'" in reply.body["detail"]
+
+    def test_of_another_tenant_shows_nothing_of_its_instance(self) -> None:
+        """The due index and the queue are everybody's; what stands in an instance is not."""
+        world = World()
+        other = world.lab.engine(workflows=world.engine.workflows.values(), tenant="other")
+        reply = dispatch(other, parse({"action": "wake", "tenant": "default", "workflow": "order", "id": "o-2"}))
+        assert (reply.status, reply.body) == (200, {"id": "o-2", "status": "failed"})
 
     def test_of_a_hostile_name_is_the_callers_fault(self) -> None:
         assert World().do(action="wake", workflow="order", id="a/b").status == 400

@@ -18,7 +18,14 @@ from flux_core import (
     sleep,
     wait,
 )
-from flux_core.testing import CRASH_AFTER, FaultPlan, FaultyStorage, InvocationDied, check_invariants
+from flux_core.testing import (
+    CRASH_AFTER,
+    FaultPlan,
+    FaultyStorage,
+    InvocationDied,
+    RecordingStorage,
+    check_invariants,
+)
 from tests.core.conftest import TENANT
 
 if TYPE_CHECKING:
@@ -291,6 +298,22 @@ class TestRecordingWithoutAdvancing:
         order = waits(lab, None)
         engine.execute(order, id="1")
         engine.signal(order, "1", "go", advance=False)
+        assert [result.status for result in engine.recover()] == ["completed"]
+
+    def test_keeps_a_signal_for_the_sweeper_that_came_while_the_owner_let_go(self, lab: Lab) -> None:
+        """The first look finds an owner, who suspends and looks into the mailbox before the mail is in it."""
+        seen: list[tuple[int, bytes] | None] = []
+        order = create_workflow("order").step("a", lambda ctx: seen.append(lab.storage.tail(lab.ref("1"))))
+        order.step("ask", lambda ctx: wait("go"))
+        engine = lab.engine(workflows=[order])
+        engine.execute(order, id="1")
+
+        class LookedBefore(RecordingStorage):
+            def tail(self, ref: InstanceRef) -> tuple[int, bytes] | None:
+                return seen.pop() if seen else super().tail(ref)
+
+        sender = lab.engine(storage=LookedBefore(lab.storage), workflows=[order])
+        assert sender.signal(order, "1", "go", advance=False).status == "suspended"
         assert [result.status for result in engine.recover()] == ["completed"]
 
     @pytest.mark.parametrize("verb", ["cancel", "retry_step", "skip_step", "complete_step", "resume"])

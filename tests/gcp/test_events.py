@@ -31,8 +31,9 @@ class TestRequests:
         request = events.request(flask_request("GET", "/workflows/order/executions", "include=data%2Chistory&limit=5"))
         assert request.query == {"include": "data,history", "limit": "5"}
 
-    def test_of_a_parameter_given_twice_the_first_counts(self) -> None:
-        assert events.request(flask_request("GET", "/", "limit=1&limit=2")).query == {"limit": "1"}
+    def test_a_parameter_given_twice_is_a_list_with_commas_as_on_every_cloud(self) -> None:
+        request = events.request(flask_request("GET", "/", "status=failed&limit=1&status=stuck"))
+        assert request.query == {"status": "failed,stuck", "limit": "1"}
 
     def test_a_body_that_ends_too_early_is_the_callers_fault(self) -> None:
         with pytest.raises(CallerError, match="the body of the request cannot be read"):

@@ -129,7 +129,7 @@ class TestTasks:
         self, functions: Functions, firestore_emulator: str, tmp_path: Path
     ) -> None:
         """Neither Cloud Run nor Cloud Tasks stops the code: the second delivery meets the lease of the first."""
-        tasks = CloudTasks(hurry=60.0)  # gives up after half a second; the step takes a whole one
+        tasks = CloudTasks(hurry=140.0)  # gives up after half a second; the step takes a whole one
         deployment = Deployment(functions, tasks, firestore_emulator, tmp_path)
         worker = deployment.worker()
         post(worker, "/workflows/slow/executions?mode=async", None, "s-1")
@@ -145,8 +145,8 @@ class TestTasks:
         unknown = json.dumps({"action": "wake", "workflow": "elsewhere", "id": "1"}).encode()
         assert [worker.call("/invoke", body, headers)[0] for body in (gone, unknown, b"{", b"", b"[]")] == [200] * 5
         lines = [line for line in logged(worker, "a message was given up") if line["task"] == "7"]
-        assert [line["severity"] for line in lines] == ["ERROR"] * 4
-        assert "'elsewhere'" in lines[0]["detail"]
+        assert [line["severity"] for line in lines] == ["ERROR"] * 3, "a tick for nobody is done with"
+        assert "is not JSON" in lines[0]["detail"]
 
     def test_one_that_the_store_did_not_answer_is_brought_again(self, deployment: Deployment) -> None:
         nowhere = {names.EMULATOR: "127.0.0.1:1", names.TIMEOUT: "0.5"}

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cloudevents.http import CloudEvent
 
-from flux_blob import BlobStorage
+from flux_blob import BlobPayloads, BlobStorage
 from flux_core import FluxEngine, MemoryStorage, create_workflow, hosting, wait
 from flux_core.errors import CorruptRecord, DefinitionError, StorageUnavailable
 from flux_core.hosting import BUDGET, HTTP_BUDGET, MOST_BYTES, PAYLOADS, STORAGE, SWEEPER, TENANT
-from flux_gcp import FirestoreStorage, FunctionSettings, cloud_event_function, http_function
+from flux_core.testing import RecordingStorage
+from flux_gcp import FirestoreStorage, FunctionSettings, callback_function, cloud_event_function, http_function
 from flux_gcp import settings as names
 from flux_gcp.function import LONGEST_TASK, Function, Parts
 from flux_gcp.scheduler import CloudTasksScheduler
@@ -99,11 +100,23 @@ class TestEnvironment:
         assert store.address == "gs://my-bucket/flux"
 
     def test_payloads_are_kept_where_they_are_named(
+        self, storage: SQLiteStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(PAYLOADS, "gs://my-bucket/large")
+        kept = Function(Parts((order,), storage)).host().engine.storage.payloads  # type: ignore[attr-defined]
+        assert (type(kept), kept.address) == (BlobPayloads, "gs://my-bucket/large")
+
+    @pytest.mark.parametrize("name", [STORAGE, PAYLOADS])
+    @pytest.mark.parametrize("address", ["/workspace/flux", "file:///flux", "s3://bucket", "memory://"])
+    def test_a_store_that_ends_with_the_instance_is_refused(self, name: str, address: str) -> None:
+        with pytest.raises(DefinitionError, match=f"{name} must be an address such as gs://bucket/root"):
+            FunctionSettings.from_env({name: address})
+
+    def test_payloads_that_are_given_are_used(
         self, storage: SQLiteStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv(PAYLOADS, str(tmp_path / "payloads"))
         monkeypatch.setenv(MOST_BYTES, "1000000")
-        handler = http_function(order, storage=storage)
+        handler = http_function(order, storage=storage, payloads=BlobPayloads(tmp_path / "payloads"))
         event = recorded("http_execute")._replace(body=json.dumps({"text": "x" * 200_000}))
         assert handler(as_flask(event))[1] == 202
         assert any(path.stat().st_size > 200_000 for path in (tmp_path / "payloads").rglob("*") if path.is_file())
@@ -227,6 +240,32 @@ class TestSettings:
     )
     def test_traces_are_in_the_project_that_anything_names(self, given: dict[str, str], project: str | None) -> None:
         assert FunctionSettings.from_env(given).project == project
+
+
+class TestThePublicFunction:
+    def test_says_nothing_of_its_settings_but_to_the_log(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv(names.QUEUE, QUEUE)
+        status, problem = answered(callback_function(order), "http_callback")
+        assert (status, problem["title"]) == (500, "Internal error")
+        assert names.WORKER_URL not in json.dumps(problem)
+        assert names.WORKER_URL in json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+
+
+class TestCloudScheduler:
+    @pytest.mark.parametrize(("name", "nudged"), [("cloud_scheduler_sweep", True), ("cloud_tasks_wake", False)])
+    def test_does_not_bring_a_signal_again_so_the_due_index_has_to_know(
+        self, storage: SQLiteStorage, name: str, nudged: bool
+    ) -> None:
+        """PROTOCOL rule 11. Cloud Tasks does bring it again."""
+        engine = FluxEngine(storage, workflows=[order])
+        engine.execute(order, {}, id="1")
+        seen = RecordingStorage(storage)
+        handler = http_function(engine=FluxEngine(seen, workflows=[order]))
+        body = json.dumps({"action": "signal", "workflow": "order", "id": "1", "name": "approved"})
+        assert handler(as_flask(recorded(name)._replace(body=body)))[1] == 200
+        assert ("nudge" in [call.method for call in seen.calls]) == nudged
 
 
 class Broken(MemoryStorage):

@@ -13,7 +13,16 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.services import azure_functions, azurite, firestore, lambda_runtime, postgres, pubsub
+from tests.services import (
+    azure_functions,
+    azurite,
+    firestore,
+    lambda_runtime,
+    postgres,
+    pubsub,
+    terraform,
+    terraform_schemas,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +69,13 @@ COMPONENTS: Final = (
         (),
         azure_functions.INSTALL,
         (sys.executable, "-m", "tests.services.azure_functions"),
+    ),
+    Component(
+        "the schemas of Terraform's providers",
+        lambda: terraform.program() is None or terraform_schemas.found(),
+        (),
+        terraform_schemas.INSTALL,
+        (sys.executable, "-m", "tests.services.terraform_schemas"),
     ),
 )
 

@@ -36,13 +36,13 @@ class Moto(NamedTuple):
     environment: dict[str, str]
 
 
-def start() -> tuple[subprocess.Popen[str], Moto]:
+def start(module: str = "tests.services.moto_server") -> tuple[subprocess.Popen[str], Moto]:
     """Start a server and wait until it answers; the caller ends the process."""
     if find_spec("moto") is None or find_spec("werkzeug") is None:
         missing("moto, which plays AWS", "pip install 'moto[dynamodb,s3,server]' boto3 (the extra [dev] brings both)")
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.services.moto_server"],
+        [sys.executable, "-m", module],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ PAUSE: Final = 0.05
 """Seconds between two looks at an empty queue."""
 
 
+@cache
+def _client(endpoint: str, region: str) -> Any:
+    """One client for all queues of a server: making one takes as long as a hundred requests."""
+    import boto3
+
+    return boto3.client("sqs", endpoint_url=endpoint, region_name=region)
+
+
 class Queue(NamedTuple):
     """A queue with a dead-letter queue, on a moto server."""
 
@@ -35,9 +44,7 @@ class Queue(NamedTuple):
     @classmethod
     def create(cls, moto: Moto, name: str, *, visibility: int = 2, receptions: int = 20, fifo: bool = False) -> Queue:
         """`visibility`: seconds until what was received and not deleted comes again."""
-        import boto3
-
-        client = boto3.client("sqs", endpoint_url=moto.endpoint, region_name=moto.environment["AWS_REGION"])
+        client = _client(moto.endpoint, moto.environment["AWS_REGION"])
         end, more = (".fifo", {"FifoQueue": "true", "ContentBasedDeduplication": "true"}) if fifo else ("", {})
         dead = client.create_queue(QueueName=f"{name}-dead{end}", Attributes=more)["QueueUrl"]
         dead_arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -91,8 +98,11 @@ class Pump:
         """Deliver what is in the queue now; how many messages that were."""
         messages = self._receive()
         if self.disorder is not None:
-            while more := self._receive():
-                messages += more
+            found: dict[str, dict[str, Any]] = {}
+            while {message["MessageId"] for message in messages} - found.keys():
+                found |= {message["MessageId"]: message for message in messages}
+                messages = self._receive()  # on a slow machine, what was received first may be visible again by now
+            messages = list(found.values())
             self.disorder.shuffle(messages)
         for start in range(0, len(messages), self.batch):
             self._deliver(messages[start : start + self.batch])

@@ -171,10 +171,8 @@ def _run(pump: Pump, serving: Serving | None) -> None:
         pump.run()
         return
     serving.begin()
-    try:
-        pump.run()
-    finally:
-        serving.end()
+    pump.run()
+    serving.end()  # only if nothing has interrupted the pump: who presses Ctrl-C twice does not want to wait
 
 
 @contextmanager

@@ -1,0 +1,28 @@
+data "azurerm_client_config" "current" {}
+
+locals {
+  tags      = merge({ app = "flux" }, var.tags)
+  short     = replace(var.name, "-", "")
+  queue     = "flux-work"
+  container = "flux"
+  instances = "instances" # the folders of the container
+  payloads  = "payloads"
+  purges    = var.purge_after_seconds > 0
+
+  # The app, and the one that deletes. They have the same code; settings and identity make the difference.
+  apps = merge({ main = { suffix = "" } }, local.purges ? { purge = { suffix = "-purge" } } : {})
+}
+
+resource "azurerm_resource_group" "this" {
+  name     = "rg-${var.name}"
+  location = var.location
+  tags     = local.tags
+}
+
+resource "azurerm_user_assigned_identity" "app" {
+  for_each            = local.apps
+  name                = "id-${var.name}${each.value.suffix}"
+  resource_group_name = azurerm_resource_group.this.name
+  location            = var.location
+  tags                = local.tags
+}

@@ -1,0 +1,232 @@
+"""Every call that a handler makes is one that its role allows, and every permission of a role is used by some call.
+
+The handlers run on the SAM stack's own resources, in moto: a workflow is started, waits, is signalled, fails, is
+retried, ends and is deleted. Each function has an access key of its own, by which the server tells who asked.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import urllib.request
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from flux_aws import lambda_handler
+from flux_core import NonRetryable, create_workflow, wait
+from flux_core.system import SystemClock
+from tests.aws.events import context, records, request
+from tests.infra import sam
+from tests.infra.stack import Stack
+
+if TYPE_CHECKING:
+    from tests.services.moto import Moto
+
+FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge")
+UNUSED = {
+    "s3:ListBucket": "S3 asks for it when an object is absent, to say so; only Purge calls it",
+    "dynamodb:GetItem": "where an answer was lost or a log has several pages; the worker also looks at children",
+    "dynamodb:ConditionCheckItem": "where an id is used again after its instance was deleted (test_dynamodb_purge)",
+}
+"""What no call here needs, and why it is allowed nevertheless."""
+OF_THE_PLATFORM = ("logs:", "kms:", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+"""What Lambda itself does by a function's role."""
+DAY = 86_400_000
+
+
+class Tomorrow(SystemClock):
+    """What has just ended is old."""
+
+    def now(self) -> int:
+        return super().now() + DAY
+
+
+class Call(NamedTuple):
+    """An action on a resource, as policies have them."""
+
+    who: str
+    action: str
+    resource: str
+
+
+def prepare(ctx: Any) -> str:
+    return "large" * 20_000
+
+
+def ask(ctx: Any) -> Any:
+    ctx.callback_url("approval")
+    return wait("approval", timeout=600)
+
+
+def ship(ctx: Any) -> str:
+    if ctx.input.get("fails") and not ctx.data.get("mended"):
+        message = "no parcel"
+        raise NonRetryable(message)
+    return "shipped"
+
+
+order = create_workflow("order").step("prepare", prepare).step("ask", ask).step("ship", ship)
+
+
+class Deployed:
+    """The functions of a stack, each with its own environment and access key."""
+
+    def __init__(self, stack: Stack, patch: pytest.MonkeyPatch) -> None:
+        self.stack = stack
+        self._patch = patch
+        self._handlers: dict[str, Any] = {}
+
+    def call(self, function: str, event: object) -> Any:
+        """Invoke it; what it opens, it opens in its own environment."""
+        with self._patch.context() as patch:
+            for name, value in self._environment(function).items():
+                patch.setenv(name, value)
+            if function not in self._handlers:
+                options: dict[str, Any] = {"clock": Tomorrow()} if function == "Purge" else {}
+                self._handlers[function] = lambda_handler(order, **options)
+            return self._handlers[function](event, context())
+
+    def http(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """A request to the API."""
+        answer = self.call("Api", request(method, path, body))
+        assert answer["statusCode"] < 300, answer
+        return dict(json.loads(answer["body"]))
+
+    def pump(self) -> int:
+        """Bring the worker what is in the queue; how many messages that were."""
+        queue, sqs = self.stack.made()["WorkQueue"], self.stack.client("sqs")
+        brought = 0
+        while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+            failed = self.call("Worker", records(*(one["Body"] for one in messages)))
+            assert failed == {"batchItemFailures": []}
+            for one in messages:
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=one["ReceiptHandle"])
+            brought += len(messages)
+        return brought
+
+    def _environment(self, function: str) -> dict[str, str]:
+        told = self.stack.client("lambda").get_function_configuration(
+            FunctionName=self.stack.made()[f"{function}Function"]
+        )
+        given = {name: str(value) for name, value in told["Environment"]["Variables"].items()}
+        return {
+            **given,
+            **self.stack.server.environment,
+            "AWS_ENDPOINT_URL": self.stack.server.endpoint,
+            "AWS_ACCESS_KEY_ID": function,
+        }
+
+
+@pytest.fixture(scope="module")
+def calls(moto_cloud: Moto, translated: dict[str, Any]) -> list[Call]:
+    stack = Stack.create(moto_cloud, "flux-permissions", translated, PurgeAfterSeconds=3600)
+    # The server speaks plain HTTP, which the bucket's policy refuses.
+    stack.client("s3").delete_bucket_policy(Bucket=stack.made()["PayloadBucket"])
+    with pytest.MonkeyPatch.context() as patch:
+        play(Deployed(stack, patch))
+    with urllib.request.urlopen(f"{moto_cloud.endpoint}/asked") as answer:  # noqa: S310 -- a server of our own
+        asked = json.load(answer)
+    return [call for one in asked if one["who"] in FUNCTIONS for call in called(one)]
+
+
+def play(deployed: Deployed) -> None:
+    """Start, wait, signal, fail, retry, end, delete."""
+    started = deployed.http("POST", "/workflows/order/executions?mode=async", {"fails": True})
+    id_ = started["id"]
+    assert deployed.call("Sweeper", {"action": "sweep"})["asked"] == 1
+    assert deployed.pump() == 2
+    assert deployed.http("GET", f"/workflows/order/executions/{id_}")["status"] == "suspended"
+    deployed.http("POST", f"/workflows/order/executions/{id_}/signals/approval?mode=async", {"by": "ann"})
+    assert deployed.pump() >= 1
+    assert deployed.http("GET", f"/workflows/order/executions/{id_}")["status"] == "failed"
+    mended = deployed.http("POST", f"/workflows/order/executions/{id_}/steps/ship/retry", {"data": {"mended": True}})
+    assert mended["status"] == "completed"
+
+    here = deployed.http("POST", "/workflows/order/executions", {})["id"]
+    signalled = deployed.http("POST", f"/workflows/order/executions/{here}/signals/approval", {"by": "ann"})
+    assert signalled["status"] == "completed"
+    assert len(deployed.http("GET", "/workflows/order/executions")["items"]) == 2
+
+    assert deployed.call("Purge", {"action": "purge"}) == {"deleted": 2, "left": 0, "finished": True}
+    assert deployed.http("GET", "/workflows/order/executions")["items"] == []
+
+
+def called(one: dict[str, Any]) -> list[Call]:
+    """What a request to AWS comes to in policies."""
+    who, service, body, path = one["who"], one["service"], one["body"], one["path"].strip("/")
+    if service == "dynamodb":
+        table = f"arn:aws:dynamodb:eu-central-1:123456789012:table/{body.get('TableName')}"
+        if one["operation"] == "TransactWriteItems":
+            parts = [(kind, part) for item in body["TransactItems"] for kind, part in item.items()]
+            kinds = {
+                "Put": "PutItem",
+                "Update": "UpdateItem",
+                "Delete": "DeleteItem",
+                "ConditionCheck": "ConditionCheckItem",
+            }
+            return [
+                Call(who, f"dynamodb:{kinds[kind]}", f"{table.rpartition('/')[0]}/{part['TableName']}")
+                for kind, part in parts
+            ]
+        index = f"/index/{body['IndexName']}" if "IndexName" in body else ""
+        return [Call(who, f"dynamodb:{one['operation']}", table + index)]
+    if service == "sqs":
+        queue = body["QueueUrl"].rpartition("/")[2]
+        return [Call(who, f"sqs:{one['operation']}", f"arn:aws:sqs:eu-central-1:123456789012:{queue}")]
+    if service == "secretsmanager":
+        return [Call(who, f"secretsmanager:{one['operation']}", body["SecretId"])]
+    assert service == "s3", one
+    bucket, _, key = path.partition("/")
+    verb = {
+        "GET": "GetObject",
+        "HEAD": "GetObject",
+        "PUT": "PutObject",
+        "DELETE": "DeleteObject",
+        "POST": "DeleteObject",
+    }
+    if "list-type=2" in one["query"]:
+        return [Call(who, "s3:ListBucket", f"arn:aws:s3:::{bucket}")]
+    return [Call(who, f"s3:{verb[one['operation']]}", f"arn:aws:s3:::{bucket}/{key or 'payloads/of-a-list'}")]
+
+
+@pytest.fixture(scope="module")
+def policies(moto_cloud: Moto, calls: list[Call]) -> dict[str, list[dict[str, Any]]]:
+    """By function, the statements of its role, with the names of the stack."""
+    iam = Stack("flux-permissions", moto_cloud).client("iam")
+    made = Stack("flux-permissions", moto_cloud).made()
+    found = {}
+    for function in FUNCTIONS:
+        document = iam.get_role_policy(RoleName=made[f"{function}Role"], PolicyName="flux")["PolicyDocument"]
+        if isinstance(document, str):  # moto keeps what CloudFormation hands it as Python writes it
+            document = ast.literal_eval(document)
+        found[function] = [one for one in document["Statement"] if one]
+    return found
+
+
+def test_every_call_is_allowed(calls: list[Call], policies: dict[str, list[dict[str, Any]]]) -> None:
+    refused = {
+        call
+        for call in calls
+        if not any(
+            call.action in sam.actions(one) and any(fnmatchcase(call.resource, each) for each in sam.resources(one))
+            for one in policies[call.who]
+        )
+    }
+    assert refused == set()
+    assert {call.who for call in calls} == {*FUNCTIONS}
+
+
+def test_every_permission_is_used_or_there_is_a_reason_for_it(
+    calls: list[Call], policies: dict[str, list[dict[str, Any]]]
+) -> None:
+    used = {(call.who, call.action) for call in calls}
+    idle = {
+        (function, action)
+        for function in FUNCTIONS
+        for one in policies[function]
+        for action in sam.actions(one)
+        if (function, action) not in used and action not in UNUSED and not action.startswith(OF_THE_PLATFORM)
+    }
+    assert idle == set()

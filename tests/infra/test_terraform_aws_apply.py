@@ -1,0 +1,84 @@
+"""The Terraform module of AWS, applied by the real provider to a server that plays AWS."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flux_aws.dynamodb_table import DESCRIPTION
+from flux_core.callbacks import parsed_keys
+from tests.infra import stack
+from tests.infra.sam import ROOT
+from tests.services.terraform import Module, aws_module
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.services.moto import Moto
+
+pytestmark = pytest.mark.infra
+
+SOURCE = ROOT / "infra" / "aws" / "terraform"
+PROVIDER = """
+provider "aws" {
+  s3_use_path_style           = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = false
+}
+"""
+FORGOTTEN = {"aws_lambda_function", "aws_lambda_alias", "aws_lambda_event_source_mapping"}
+"""What differs in a second plan: moto forgets where a function logs to, and that a mapping names its alias."""
+KEYS = "k1:0123456789abcdef0123456789abcdef"
+
+
+def test_it_is_made_found_unchanged_and_removed(moto_cloud: Moto, tmp_path: Path) -> None:
+    package = tmp_path / "app.zip"
+    package.write_bytes(stack.package())
+    settings = {
+        "TF_VAR_package_path": str(package),
+        "TF_VAR_callback_keys": KEYS,
+        "TF_VAR_purge_after_seconds": "2592000",
+        "TF_VAR_deletion_protection": "false",
+        "AWS_ENDPOINT_URL": moto_cloud.endpoint,
+    }
+    module = aws_module(SOURCE, tmp_path, {**moto_cloud.environment, **settings})
+    (module.folder / "provider.tf").write_text(PROVIDER)
+
+    module.check("apply", "-auto-approve", "-input=false")
+    told = outputs(module)
+    aws = stack.Stack("terraform", moto_cloud)
+    table = aws.client("dynamodb").describe_table(TableName=told["table"])["Table"]
+    assert parts(table) == parts({**DESCRIPTION, "BillingModeSummary": {"BillingMode": DESCRIPTION["BillingMode"]}})
+    assert told["function_aliases"].keys() == {"api", "worker", "sweeper", "purge"}
+    secret = aws.client("secretsmanager").get_secret_value(SecretId=told["callback_secret"])["SecretString"]
+    assert parsed_keys(secret) == parsed_keys(KEYS)
+    assert KEYS not in (module.folder / "terraform.tfstate").read_text()
+
+    module.check("plan", "-input=false", "-out=again")
+    again = json.loads(module.check("show", "-json", "again"))["resource_changes"]
+    changed = {(one["type"], *one["change"]["actions"]) for one in again if one["change"]["actions"] != ["no-op"]}
+    assert changed == {(type_, "update") for type_ in FORGOTTEN}
+
+    module.check("destroy", "-auto-approve", "-input=false")
+    assert told["table"] not in aws.client("dynamodb").list_tables()["TableNames"]
+    assert json.loads((module.folder / "terraform.tfstate").read_text())["resources"] == []
+
+
+def outputs(module: Module) -> dict[str, Any]:
+    return {name: one["value"] for name, one in json.loads(module.check("output", "-json")).items()}
+
+
+def parts(table: dict[str, Any]) -> dict[str, Any]:
+    """What of a table the module decides, in an order of its own."""
+    return {
+        "attributes": {one["AttributeName"]: one["AttributeType"] for one in table["AttributeDefinitions"]},
+        "keys": table["KeySchema"],
+        "indexes": {
+            one["IndexName"]: (one["KeySchema"], one["Projection"]["ProjectionType"],
+                               sorted(one["Projection"].get("NonKeyAttributes", [])))
+            for one in table["GlobalSecondaryIndexes"]
+        },
+        "billing": table["BillingModeSummary"]["BillingMode"],
+    }  # fmt: skip

@@ -1,0 +1,122 @@
+"""A moto server that takes whole stacks: CloudFormation with the types that moto lacks, and what Terraform asks for.
+
+`python -m tests.services.moto_cloud` serves on a free port that it prints. Beside the server of the stores' tests it is
+one of its own: a stack leaves much behind.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import Any, Final
+
+from moto.awslambda import urls
+from moto.awslambda.responses import LambdaResponse
+from moto.sqs.models import Queue, SQSBackend
+from werkzeug.serving import make_server
+
+from tests.services.moto_server import KeepsConnections, OneAtATime
+
+_SCOPE: Final = re.compile(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/")
+_RECURSION: Final[dict[str, str]] = {}
+
+
+def _function(response: Any) -> str:
+    return str(response.path.split("/functions/")[1].split("/")[0])
+
+
+def _put_recursion_config(response: Any) -> tuple[int, dict[str, str], str]:
+    _RECURSION[_function(response)] = json.loads(response.body)["RecursiveLoop"]
+    return _get_recursion_config(response)
+
+
+def _get_recursion_config(response: Any) -> tuple[int, dict[str, str], str]:
+    return 200, {}, json.dumps({"RecursiveLoop": _RECURSION.get(_function(response), "Terminate")})
+
+
+def _teach_recursion() -> None:
+    """The recursion setting of functions, which moto has not."""
+    responses: Any = LambdaResponse
+    responses.put_function_recursion_config = _put_recursion_config
+    responses.get_function_recursion_config = _get_recursion_config
+    pattern = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/recursion-config$"
+    urls.url_paths[pattern] = LambdaResponse.dispatch
+
+
+def _teach_redrive_permission() -> None:
+    """The attribute RedriveAllowPolicy of queues, which moto forgets: Terraform waits until it can be read."""
+    name = "RedriveAllowPolicy"
+    queues: Any = Queue
+    backends: Any = SQSBackend
+    set_attributes, get_attributes = queues._set_attributes, backends.get_queue_attributes
+
+    def set_and_keep(queue: Any, attributes: dict[str, Any], now: Any = None) -> Any:
+        if name in attributes:
+            queue.redrive_permission = attributes[name]
+        return set_attributes(queue, attributes, now)
+
+    def get_and_add(backend: Any, queue_name: str, attribute_names: list[str]) -> dict[str, Any]:
+        known = [one for one in attribute_names if one != name]
+        found = get_attributes(backend, queue_name, known) if known else {}
+        kept = getattr(backend.get_queue(queue_name), "redrive_permission", None)
+        if kept is not None and {name, "All"} & {*attribute_names}:
+            found[name] = kept
+        return dict(found)
+
+    queues._set_attributes = set_and_keep
+    backends.get_queue_attributes = get_and_add
+
+
+def _leave_messages_alone() -> None:
+    """moto would start a container for the function that a queue is mapped to; a test brings the messages itself."""
+    queues: Any = Queue
+    queues.lambda_event_source_mappings = property(lambda _queue: {}, lambda _queue, _mappings: None)
+
+
+class Recorded:
+    """A WSGI application around the server's, which keeps who asked for what: GET /asked gives it, and begins anew."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._asked: list[dict[str, Any]] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/asked":
+            told, self._asked = self._asked, []
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps(told).encode()]
+        scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+        if scope is not None:
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+            body = environ["wsgi.input"].read(length)
+            environ["wsgi.input"] = io.BytesIO(body)
+            target = environ.get("HTTP_X_AMZ_TARGET", "")
+            self._asked.append(
+                {
+                    "who": scope[1],
+                    "service": scope[2],
+                    "operation": target.rpartition(".")[2] or environ["REQUEST_METHOD"],
+                    "path": environ["PATH_INFO"],
+                    "query": environ.get("QUERY_STRING", ""),
+                    "body": json.loads(body) if target else None,
+                }
+            )
+        return self._application(environ, start_response)
+
+
+def main() -> None:
+    """Serve until killed."""
+    from tests.services import moto_types
+
+    _teach_recursion()
+    _teach_redrive_permission()
+    _leave_messages_alone()
+    server = make_server("127.0.0.1", 0, Recorded(OneAtATime()), threaded=True, request_handler=KeepsConnections)
+    moto_types.serve_from(f"http://127.0.0.1:{server.port}")
+    print(server.port, flush=True)  # noqa: T201 -- whoever started it reads where it is
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Terraform for tests: the real program on a copy of a module, with providers out of folders, never a registry.
+
+The provider of AWS is the real one, where a mirror of it is on the machine; those of Google and Azure are their schemas
+(`tests.services.terraform_schemas`). What Terraform writes stays in the copy: no lock file, no state in the repository.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tests.services.missing import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+REGISTRY: Final = "registry.terraform.io"
+INSTALL: Final = (
+    "install Terraform 1.11 or newer (https://developer.hashicorp.com/terraform/install), and run `terraform providers "
+    "mirror ~/.terraform.d/plugins` in infra/aws/terraform"
+)
+PATIENCE: Final = 900.0
+"""Seconds that one command may take on a busy machine."""
+
+
+def program() -> str | None:
+    """Terraform itself."""
+    return shutil.which("terraform")
+
+
+def mirror() -> Path | None:
+    """The folder that holds the real provider of AWS, as `terraform providers mirror` lays it out."""
+    shared = [Path(one) for one in ("/usr/share", "/usr/local/share")]
+    folders = [
+        *(Path(one) for one in os.environ.get("FLUX_TERRAFORM_MIRROR", "").split(os.pathsep) if one),
+        Path.home() / ".terraform.d" / "plugins",
+        *(one / "terraform" / "plugins" for one in shared),
+        *sorted(Path("/opt").glob("*")),
+    ]
+    return next((one for one in folders if (one / REGISTRY / "hashicorp" / "aws").is_dir()), None)
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    text: str
+    """What it wrote, to both of its outputs."""
+
+
+class Module:
+    """A copy of a module that commands are run in."""
+
+    def __init__(self, source: Path, folder: Path, mirrors: Sequence[Path], environment: Mapping[str, str]) -> None:
+        """`mirrors`: where providers are; what is in none of them is not to be had."""
+        self.folder = folder / source.name
+        shutil.copytree(source, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+        config = folder / "terraform.rc"
+        paths = "".join(f'  filesystem_mirror {{ path = "{one}" }}\n' for one in mirrors)
+        config.write_text(f"provider_installation {{\n{paths}}}\n")
+        self._environment = {
+            **os.environ,
+            **environment,
+            "TF_CLI_CONFIG_FILE": str(config),
+            "CHECKPOINT_DISABLE": "1",
+            "TF_IN_AUTOMATION": "1",
+        }
+
+    def run(self, *arguments: str) -> Outcome:
+        """Run a command of Terraform."""
+        command = program()
+        if command is None:
+            missing("Terraform", INSTALL)
+        outcome = subprocess.run(
+            [command, *arguments, "-no-color"],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        return Outcome(outcome.returncode, outcome.stdout)
+
+    def check(self, *arguments: str) -> str:
+        """Run a command that has to succeed; what it wrote."""
+        outcome = self.run(*arguments)
+        assert outcome.code == 0, f"terraform {' '.join(arguments)}\n{outcome.text}"
+        return outcome.text
+
+
+def aws_module(source: Path, folder: Path, environment: Mapping[str, str]) -> Module:
+    """A module on the real provider of AWS, made ready."""
+    found = mirror()
+    if program() is None or found is None:
+        missing("Terraform with the provider of AWS", INSTALL)
+    module = Module(source, folder, [found], environment)
+    module.check("init", "-input=false")
+    return module
+
+
+def schema_module(source: Path, folder: Path) -> Module:
+    """A module on the schemas of Google and Azure, made ready."""
+    from tests.services import terraform_schemas as schemas
+
+    if program() is None or not schemas.found():
+        missing("Terraform with the schemas of the providers", schemas.INSTALL)
+    code = "".join(file.read_text() for file in source.glob("*.tf"))
+    types = sorted({*re.findall(r'^(?:resource|data) "(\w+)"', code, re.MULTILINE)})
+    environment = {"FLUX_TERRAFORM_TYPES": ",".join(types)}
+    module = Module(source, folder, [schemas.mirror(folder / "mirror")], environment)
+    module.check("init", "-input=false")
+    return module
