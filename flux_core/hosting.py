@@ -83,7 +83,7 @@ class HostSettings(NamedTuple):
             sweeper=_is_on(given),
             sweep_ahead=_seconds(given, SWEEP_AHEAD, cls().sweep_ahead),
             sweep_limit=whole(given, SWEEP_LIMIT, cls().sweep_limit),
-            purge_after=number(given, PURGE_AFTER, 0) if given.get(PURGE_AFTER) else None,
+            purge_after=_seconds(given, PURGE_AFTER, 0) if given.get(PURGE_AFTER) else None,
             public_url=_url(given),
             callback_keys=_callback_keys(given),
             callback_expires=_seconds(given, CALLBACK_EXPIRES, cls().callback_expires),
