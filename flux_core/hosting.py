@@ -83,7 +83,7 @@ class HostSettings(NamedTuple):
             sweeper=_is_on(given),
             sweep_ahead=_seconds(given, SWEEP_AHEAD, cls().sweep_ahead),
             sweep_limit=whole(given, SWEEP_LIMIT, cls().sweep_limit),
-            purge_after=number(given, PURGE_AFTER, 0) if given.get(PURGE_AFTER) else None,
+            purge_after=_seconds(given, PURGE_AFTER, 0) if given.get(PURGE_AFTER) else None,
             public_url=_url(given),
             callback_keys=_callback_keys(given),
             callback_expires=_seconds(given, CALLBACK_EXPIRES, cls().callback_expires),
@@ -121,8 +121,14 @@ def hosted(
         def keys() -> Mapping[str, str]:
             return parsed
 
-    if keys is not None and settings.public_url is not None:
-        options.setdefault("callbacks", Callbacks(settings.public_url, keys, settings.callback_expires))
+    if keys is not None and "callbacks" not in options:
+        if settings.public_url is None:
+            message = (
+                f"there are keys for callback links, but nothing says where the links are to lead: set {PUBLIC_URL} to "
+                f"where the routes are served, such as https://api.example.com"
+            )
+            raise DefinitionError(message)
+        options["callbacks"] = Callbacks(settings.public_url, keys, settings.callback_expires)
     options.setdefault("tenant", settings.tenant)
     options.setdefault("lease", settings.lease)
     options.setdefault("longest_invocation", settings.longest_invocation)

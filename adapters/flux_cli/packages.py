@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 ARCHITECTURES: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
 """What clouds call a processor, and what Linux wheels call it."""
-_GLIBC: Final = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
-"""The systems whose wheels run on all three clouds."""
+_OLDEST_GLIBC: Final = 17
+_GLIBC_OF_AMAZON_LINUX_2: Final = 26
+_GLIBC_OF_AMAZON_LINUX_2023: Final = 34
+"""The minor versions of glibc 2 that wheels for Linux are built for. Lambda's Python 3.12 and later run on Amazon
+Linux 2023; Azure's images have no older glibc than Lambda's of the same Python."""
+_FIRST_ON_AMAZON_LINUX_2023: Final = 12
 _REQUIREMENTS: Final = "requirements.txt"
 _WHEELS: Final = "wheels"
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
@@ -126,7 +130,10 @@ def _install(target: Target, requirements: Path, wheel: Path | None, folder: Pat
         (scratch / _WHEELS / wheel.name).write_bytes(wheel.read_bytes())
         links = ["--find-links", str(scratch / _WHEELS)]
     machine = ARCHITECTURES[target.architecture]
-    platforms = [word for glibc in _GLIBC for word in ("--platform", f"{glibc}_{machine}")]
+    later = int(target.python.rpartition(".")[2]) >= _FIRST_ON_AMAZON_LINUX_2023
+    newest = _GLIBC_OF_AMAZON_LINUX_2023 if later else _GLIBC_OF_AMAZON_LINUX_2
+    systems = [f"manylinux_2_{minor}" for minor in range(newest, _OLDEST_GLIBC - 1, -1)]
+    platforms = [word for system in (*systems, "manylinux2014") for word in ("--platform", f"{system}_{machine}")]
     done = subprocess.run(  # noqa: S603 -- this interpreter's pip
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"),

@@ -17,7 +17,7 @@ _SOURCE: Final = "src"
 _VARIABLE: Final = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 _NAME: Final = re.compile(r"[a-z](-?[a-z0-9])+")
 _SHORTEST_NAME: Final = 4
-_LONGEST_NAME: Final = 16
+_LONGEST_NAME: Final = 12
 """What service accounts of Google and storage accounts of Azure leave for what they are named after."""
 _LEFT_OUT: Final = frozenset({"__pycache__", ".terraform", "tests"})
 """What may lie in `infra/` and is no part of a project."""
@@ -42,8 +42,30 @@ _TESTED: Final = (
     "pip install -r requirements-dev.txt",
     "pytest",
 )
+_KEYS: Final = 'export TF_VAR_callback_keys="k1:$(openssl rand -hex 32)"'
+_APPLIED: Final = ("terraform init", "terraform apply")
 STARTERS: Final = {
     "local": Starter("local", (*_TESTED, "flux dev --app app:engine"), source="."),
+    "aws": Starter(
+        "aws-sam",
+        (*_TESTED, "sam build", "sam deploy"),
+        (("aws/sam/template.yaml", "template.yaml"), ("aws/sam/README.md", "STACK.md")),
+    ),
+    "aws-terraform": Starter(
+        "aws-terraform",
+        (*_TESTED, "flux build aws", _KEYS, *_APPLIED),
+        (("aws/terraform", "flux"),),
+    ),
+    "gcp": Starter(
+        "gcp-terraform",
+        (*_TESTED, "flux build gcp", _KEYS, *_APPLIED),
+        (("gcp/terraform", "flux"),),
+    ),
+    "azure": Starter(
+        "azure-terraform",
+        (*_TESTED, "flux build azure", _KEYS, *_APPLIED),
+        (("azure/terraform", "flux"),),
+    ),
 }
 
 

@@ -163,6 +163,13 @@ class TestRefused:
         refused(done, 3, "pip cannot install 'src/requirements.txt' for Python 3.13 on arm64", "no-such-thing")
         assert not Path("build").exists()
 
+    def test_a_wheel_that_is_newer_than_the_functions_linux(self, flux: Flux, project: Path) -> None:
+        """Lambda's Python 3.11 runs on Amazon Linux 2, 3.12 and later on Amazon Linux 2023."""
+        wheel = Path("wheels", TINY).rename(Path("wheels", "tiny-1.0-py3-none-manylinux_2_28_aarch64.whl"))
+        (project / "requirements.txt").write_text(f"./{wheel}\n")
+        refused(flux("build", "aws", "--python", "3.11"), 3, "pip cannot install", "for Python 3.11 on arm64")
+        assert flux("build", "aws", "--python", "3.12").exit_code == 0
+
     def test_a_cloud_that_there_is_not(self, flux: Flux) -> None:
         refused(flux("build", "mars"), 2, "there is no package for 'mars'; there are aws, gcp, azure")
 

@@ -25,6 +25,7 @@ RIGHT: Final[dict[str, tuple[str, str, object]]] = {
     "FLUX_SWEEPER": ("sweeper", "on", True),
     "FLUX_SWEEP_AHEAD": ("sweep_ahead", "60", 60.0),
     "FLUX_SWEEP_LIMIT": ("sweep_limit", "50", 50),
+    "FLUX_PURGE_AFTER": ("purge_after", "86400", 86400.0),
     "FLUX_PUBLIC_URL": ("public_url", "https://x.example", "https://x.example"),
     "FLUX_CALLBACK_KEYS": ("callback_keys", f"k1:{KEY}", f"k1:{KEY}"),
     "FLUX_CALLBACK_EXPIRES": ("callback_expires", "3600", 3600.0),
@@ -43,6 +44,7 @@ WRONG: Final[dict[str, tuple[str, ...]]] = {
     "FLUX_SWEEPER": ("true", "1", "ON", "no"),
     "FLUX_SWEEP_AHEAD": (*NO_NUMBERS, "1e12"),
     "FLUX_SWEEP_LIMIT": (*NO_NUMBERS, "0.5", "10.5"),
+    "FLUX_PURGE_AFTER": (*NO_NUMBERS, "1e12"),
     "FLUX_PUBLIC_URL": ("x.example", "ftp://x.example", "/callbacks"),
     "FLUX_CALLBACK_KEYS": (KEY, f"k1:{KEY},", "k1:short", f"{KEY}:k1", f"k1:{KEY},k1:{KEY}"),
     "FLUX_CALLBACK_EXPIRES": (*NO_NUMBERS, "1e12"),
@@ -175,6 +177,10 @@ class TestAnEngineOfAFunction:
         assert asked == []
         engine.execute("order")
         assert (len(lab.urls), asked) == (1, [1])
+
+    def test_with_keys_but_no_address_for_its_links_is_refused(self) -> None:
+        with pytest.raises(DefinitionError, match="set FLUX_PUBLIC_URL to where the routes are served"):
+            Lasting().hosted({"FLUX_CALLBACK_KEYS": f"k1:{KEY}", "FLUX_SWEEPER": "on"})
 
     def test_takes_callbacks_of_ones_own(self) -> None:
         lab = Lasting()

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from flux_cli.packages import TARGETS
 from flux_cli.starters import STARTERS, rendered
 from flux_core import __version__
 
@@ -118,3 +119,39 @@ def test_every_link_in_its_readme_leads_to_one_of_its_files(kind: str) -> None:
 @every_starter
 def test_it_has_no_bytecode_and_no_lock_file(kind: str) -> None:
     assert [p for p in files_of(kind) if "__pycache__" in p.parts or "lock" in p.name] == []
+
+
+def variables(terraform: str) -> dict[str, str]:
+    """The variables that the text declares, by name."""
+    blocks = re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', terraform, re.MULTILINE | re.DOTALL)
+    return dict(blocks)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, starter in STARTERS.items() if "flux" in dict(starter.infra).values()])
+class TestTerraform:
+    def test_it_sets_variables_that_its_module_has_and_all_that_have_no_default(self, kind: str) -> None:
+        files = files_of(kind)
+        main = files[PurePosixPath("main.tf")].decode()
+        declared = variables(files[PurePosixPath("flux/variables.tf")].decode())
+        call = main.partition('module "flux" {')[2].partition("\n}")[0]
+        given = set(re.findall(r"^  (\w+) +=", call, re.MULTILINE)) - {"source"}
+        needed = {name for name, block in declared.items() if not re.search(r"^  default +=", block, re.MULTILINE)}
+        assert needed <= given <= set(declared)
+
+    def test_it_asks_for_the_providers_of_its_module(self, kind: str) -> None:
+        files = files_of(kind)
+        main = files[PurePosixPath("main.tf")].decode()
+        module = files[PurePosixPath("flux/versions.tf")].decode()
+        wanted = re.findall(r'(?:source|version) +(= ".*")', module)
+        assert wanted == re.findall(r'(?:source|version) +(= "(?!\./).*")', main)
+
+    def test_the_package_is_the_one_that_flux_build_makes(self, kind: str) -> None:
+        cloud = kind.partition("-")[0]
+        assert f"flux build {cloud}" in STARTERS[kind].commands
+        files = files_of(kind)
+        text = (files[PurePosixPath("main.tf")] + files[PurePosixPath("README.md")]).decode()
+        assert f"build/{cloud}.zip" in text
+        assert PurePosixPath("src", TARGETS[cloud].entry) in files
+
+    def test_the_module_comes_without_its_own_tests(self, kind: str) -> None:
+        assert [path for path in files_of(kind) if path.suffix == ".hcl"] == []
