@@ -45,16 +45,19 @@ def _teach_recursion() -> None:
 
 
 def _teach_redrive_permission() -> None:
-    """The attribute RedriveAllowPolicy of queues, which moto forgets: Terraform waits until it can be read."""
+    """Attributes that moto forgets and Terraform waits for: RedriveAllowPolicy, and Policy when others are set."""
     name = "RedriveAllowPolicy"
     queues: Any = Queue
     backends: Any = SQSBackend
     set_attributes, get_attributes = queues._set_attributes, backends.get_queue_attributes
 
-    def set_and_keep(queue: Any, attributes: dict[str, Any], now: Any = None) -> Any:
+    def set_and_keep(queue: Any, attributes: dict[str, Any], now: Any = None) -> None:
         if name in attributes:
             queue.redrive_permission = attributes[name]
-        return set_attributes(queue, attributes, now)
+        policy = getattr(queue, "policy", None)
+        set_attributes(queue, attributes, now)
+        if "Policy" not in attributes:
+            queue.policy = policy
 
     def get_and_add(backend: Any, queue_name: str, attribute_names: list[str]) -> dict[str, Any]:
         known = [one for one in attribute_names if one != name]
@@ -88,10 +91,11 @@ class Recorded:
             return [json.dumps(told).encode()]
         scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
         if scope is not None:
-            length = int(environ.get("CONTENT_LENGTH") or 0)
-            body = environ["wsgi.input"].read(length)
-            environ["wsgi.input"] = io.BytesIO(body)
             target = environ.get("HTTP_X_AMZ_TARGET", "")
+            body = b""
+            if target:  # then it is JSON, and of a length that is told
+                body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+                environ["wsgi.input"] = io.BytesIO(body)
             self._asked.append(
                 {
                     "who": scope[1],
