@@ -28,8 +28,8 @@ provider "aws" {
   skip_requesting_account_id  = false
 }
 """
-FORGOTTEN = {"aws_lambda_function", "aws_lambda_alias", "aws_lambda_event_source_mapping"}
-"""What differs in a second plan: moto forgets where a function logs to, and that a mapping names its alias."""
+FORGOTTEN = {"aws_lambda_function", "aws_lambda_alias", "aws_lambda_event_source_mapping", "aws_sqs_queue"}
+"""What differs in a second plan: moto forgets where a function logs to, and writes a mapping's alias in another way."""
 KEYS = "k1:0123456789abcdef0123456789abcdef"
 
 
