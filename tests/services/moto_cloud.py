@@ -53,7 +53,7 @@ def _teach_redrive_permission() -> None:
 
     def set_and_keep(queue: Any, attributes: dict[str, Any], now: Any = None) -> None:
         if name in attributes:
-            queue.redrive_permission = attributes[name]
+            queue.redrive_permission = attributes[name] or None  # an empty one takes it away
         policy = getattr(queue, "policy", None)
         set_attributes(queue, attributes, now)
         if "Policy" not in attributes:
