@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from http.client import HTTPConnection
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -340,7 +341,7 @@ class TestItsPort:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            monkeypatch.setattr("flux_cli.commands.dev.PORT", taken.getsockname()[1])
+            monkeypatch.setattr(import_module("flux_cli.commands.dev"), "PORT", taken.getsockname()[1])
             module = module_of(flux)
             module.engine.execute("order", {"sleeps": 0}, "o-1", deadline=0)
             monkeypatch.setattr("flux_cli.pump.Pump.run", lambda self: self.once())

@@ -159,7 +159,7 @@ class TestAnActionIsItsVerb:
             assert one.header(ref) == other.header(ref)
 
     def test_and_none_is_forgotten(self) -> None:
-        assert {name.partition(",")[0].partition(" ")[0] for name in VERBS} | {"list", "sweep"} == set(ACTIONS)
+        assert {name.partition(",")[0].partition(" ")[0] for name in VERBS} | {"list", "purge", "sweep"} == set(ACTIONS)
 
     def test_a_list(self) -> None:
         world = World()
@@ -277,6 +277,7 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
     "list": {"workflow": "w", "status": ["failed"], "limit": 1, "cursor": "c"},
     "wake": {"workflow": "w", "id": "i", "tenant": "t", "hops": 0},
     "sweep": {"limit": 1},
+    "purge": {"limit": 1},
 }
 NEEDED: Final = {"workflow", "id", "name", "token", "step"}
 FREE: Final = {"input", "payload", "output"}
