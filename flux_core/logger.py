@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 
 
-class FluxConsoleLogger:
-    """Lines on standard error: `[flux] warn  message key=value ...`. `level`: debug, info, warn or error."""
+class LevelledLogger:
+    """A `Logger` that writes lines from `level` on (debug, info, warn, error); a subclass says how, in `write`."""
 
     def __init__(self, level: str = "info") -> None:
         """`ValueError` for a level that is none of the four."""
         if level not in _LEVELS:
             message = f"level must be one of {', '.join(_LEVELS)}; got {level!r}"
             raise ValueError(message)
-        self._from = _LEVELS[level]
+        self.least = _LEVELS[level]
+        """As the standard library counts levels."""
 
     def debug(self, message: str, **fields: object) -> None:
         """For who looks for a fault in the engine."""
@@ -42,9 +43,21 @@ class FluxConsoleLogger:
         """What somebody must look at."""
         self._line("error", message, fields)
 
+    def write(self, level: str, message: str, fields: dict[str, object]) -> None:
+        """Write one line, whose level is high enough."""
+        raise NotImplementedError
+
     def _line(self, level: str, message: str, fields: dict[str, object]) -> None:
-        if _LEVELS[level] >= self._from:
-            sys.stderr.write(f"[flux] {level:5} {message}{_shown(fields)}\n")
+        if _LEVELS[level] >= self.least:
+            self.write(level, message, fields)
+
+
+class FluxConsoleLogger(LevelledLogger):
+    """Lines on standard error: `[flux] warn  message key=value ...`. `level`: debug, info, warn or error."""
+
+    def write(self, level: str, message: str, fields: dict[str, object]) -> None:
+        """The line."""
+        sys.stderr.write(f"[flux] {level:5} {message}{_shown(fields)}\n")
 
 
 def _shown(fields: dict[str, object]) -> str:

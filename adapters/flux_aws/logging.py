@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flux_core.logger import FluxConsoleLogger
+from flux_core.logger import FluxConsoleLogger, LevelledLogger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
-_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 
-
-class PowertoolsLogger:
+class PowertoolsLogger(LevelledLogger):
     """A `Logger` of the engine over Powertools', imported by the first line that is written.
 
     `level`: debug, info, warn or error. `logger`: a Powertools `Logger` of one's own.
@@ -27,7 +24,7 @@ class PowertoolsLogger:
 
     def __init__(self, level: str = "info", logger: Any = None) -> None:
         """Imports nothing."""
-        self._from = _LEVELS[level]
+        super().__init__(level)
         self._logger = logger
         self._console: FluxConsoleLogger | None = None
         self._keys: dict[str, object] = {}
@@ -49,25 +46,8 @@ class PowertoolsLogger:
         if correlation is not None:
             self._keys["correlation_id"] = correlation
 
-    def debug(self, message: str, **fields: object) -> None:
-        """For who looks for a fault."""
-        self._line("debug", message, fields)
-
-    def info(self, message: str, **fields: object) -> None:
-        """What happens."""
-        self._line("info", message, fields)
-
-    def warn(self, message: str, **fields: object) -> None:
-        """What somebody should look at."""
-        self._line("warn", message, fields)
-
-    def error(self, message: str, **fields: object) -> None:
-        """What somebody must look at."""
-        self._line("error", message, fields)
-
-    def _line(self, level: str, message: str, fields: Mapping[str, object]) -> None:
-        if _LEVELS[level] < self._from:
-            return
+    def write(self, level: str, message: str, fields: dict[str, object]) -> None:
+        """The line, by Powertools or as plain text."""
         if self._logger is None and self._console is None:
             self._open()
         if self._console is not None:
@@ -88,7 +68,7 @@ class PowertoolsLogger:
             self._console = FluxConsoleLogger("debug")
             return
         # Where a line comes from is always the engine's own guard; which step it is about is in its fields.
-        self._logger = Logger(level=self._from, location=None)
+        self._logger = Logger(level=self.least, location=None)
 
 
 _CONTEXT: Final = {

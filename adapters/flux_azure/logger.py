@@ -10,6 +10,8 @@ import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from flux_core.logger import LevelledLogger
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,31 +33,15 @@ def enter(context: func.Context) -> None:
     _SCOPE.set(scope)
 
 
-class AzureLogger:
+class AzureLogger(LevelledLogger):
     """The port `Logger` over the standard library's logger `flux`. host.json may keep fewer lines, but not more."""
 
     def __init__(self, level: str = "info") -> None:
         """`level`: debug, info, warn or error."""
+        super().__init__(level)
         self._logger = logging.getLogger("flux")
-        self._from = _LEVELS[level]
 
-    def debug(self, message: str, **fields: object) -> None:
-        """For who looks for a fault."""
-        self._line(logging.DEBUG, message, fields)
-
-    def info(self, message: str, **fields: object) -> None:
-        """What happens."""
-        self._line(logging.INFO, message, fields)
-
-    def warn(self, message: str, **fields: object) -> None:
-        """What somebody should look at."""
-        self._line(logging.WARNING, message, fields)
-
-    def error(self, message: str, **fields: object) -> None:
-        """What somebody must look at."""
-        self._line(logging.ERROR, message, fields)
-
-    def _line(self, level: int, message: str, fields: Mapping[str, object]) -> None:
-        if level >= self._from:
-            line = {"message": message, **fields, **_SCOPE.get()}
-            self._logger.log(level, "%s", json.dumps(line, default=str, ensure_ascii=False))
+    def write(self, level: str, message: str, fields: dict[str, object]) -> None:
+        """The line as one JSON object, with what the running invocation says of itself."""
+        line = {"message": message, **fields, **_SCOPE.get()}
+        self._logger.log(_LEVELS[level], "%s", json.dumps(line, default=str, ensure_ascii=False))

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from flux_core.logger import LevelledLogger
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from flux_gcp.events import Trace
 
-_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _SEVERITIES: Final = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR"}
 _OWN: Final = "logging.googleapis.com/"
 _LONGEST: Final = 200_000
@@ -27,35 +28,19 @@ _LONGEST: Final = 200_000
 _trace: ContextVar[Trace | None] = ContextVar("flux_gcp_trace", default=None)
 
 
-class GoogleLogger:
-    """Writes lines from `level` on (debug, info, warn, error). `project` is where the traces are."""
+class GoogleLogger(LevelledLogger):
+    """Writes lines from `level` on (debug, info, warn, error). `project` is where the traces are.
+
+    A field `trace` (a traceback) of an error puts the line before Error Reporting.
+    """
 
     def __init__(self, project: str | None = None, level: str = "info") -> None:
         """`ValueError` for a level that is none of the four."""
-        if level not in _LEVELS:
-            raise ValueError(f"level must be one of {', '.join(_LEVELS)}; got {level!r}")
+        super().__init__(level)
         self._project = project
-        self._from = _LEVELS[level]
 
-    def debug(self, message: str, **fields: object) -> None:
-        """For who looks for a fault in the engine."""
-        self._line("debug", message, fields)
-
-    def info(self, message: str, **fields: object) -> None:
-        """What happens."""
-        self._line("info", message, fields)
-
-    def warn(self, message: str, **fields: object) -> None:
-        """What somebody should look at."""
-        self._line("warn", message, fields)
-
-    def error(self, message: str, **fields: object) -> None:
-        """What somebody must look at. A field `trace` (a traceback) puts the line before Error Reporting."""
-        self._line("error", message, fields)
-
-    def _line(self, level: str, message: str, fields: Mapping[str, object]) -> None:
-        if _LEVELS[level] < self._from:
-            return
+    def write(self, level: str, message: str, fields: dict[str, object]) -> None:
+        """The line as one JSON object."""
         entry: dict[str, object] = {"severity": _SEVERITIES[level], "message": message}
         for name, value in fields.items():
             entry[f"{name}_" if name in entry or name.startswith(_OWN) else name] = value
