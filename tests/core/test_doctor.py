@@ -21,8 +21,6 @@ from flux_core.system import SystemClock
 from flux_core.testing import UNAVAILABLE, FaultPlan, FaultyStorage, RecordingStorage, VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flux_core.ports import InstanceRef
 
 KEYS = {"k1": "0123456789abcdef0123456789abcdef"}
@@ -134,7 +132,7 @@ class TestWhatIsTried:
 
     def test_payloads_that_refuse_are_a_failure(self, clock: VirtualClock) -> None:
         class Closed(MemoryPayloads):
-            def put(self, ref: InstanceRef, digest: str, data: bytes) -> None:  # noqa: ARG002
+            def put(self, ref: InstanceRef, digest: str, data: bytes) -> None:
                 message = "may not be written"
                 raise PermissionError(message)
 
@@ -258,11 +256,11 @@ class TestClocks:
         assert found.standing == UNKNOWN
 
     @pytest.fixture
-    def nobody(self) -> Iterator[str]:
+    def nobody(self) -> str:
         server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
         port = server.server_port
         server.server_close()
-        yield f"http://127.0.0.1:{port}"
+        return f"http://127.0.0.1:{port}"
 
     def test_nor_is_one_that_does_not_answer(self, nobody: str) -> None:
         assert clock_finding(nobody, SystemClock().now).standing == UNKNOWN
