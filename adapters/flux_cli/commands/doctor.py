@@ -49,6 +49,7 @@ class _Cloud(NamedTuple):
 
 _CLOUDS: Final = {
     "aws": _Cloud("flux_aws.doctor", "aws", by_address=False),
+    "azure": _Cloud("flux_azure.doctor", "azure", by_address=True),
 }
 
 
