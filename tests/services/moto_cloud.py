@@ -13,6 +13,7 @@ import urllib.request
 from typing import Any, Final
 
 from moto.awslambda import urls
+from moto.awslambda.models import EventSourceMapping, LambdaFunction
 from moto.awslambda.responses import LambdaResponse
 from moto.sqs.models import Queue, SQSBackend
 from werkzeug.serving import make_server
@@ -59,8 +60,36 @@ def _teach_invoking() -> None:
     responses.invoke = _invoke
 
 
-def _teach_redrive_permission() -> None:
-    """Attributes that moto forgets and Terraform waits for: RedriveAllowPolicy, and Policy when others are set."""
+def _teach_functions() -> None:
+    """What Terraform compares with what it asked for: where a function logs to, and the alias of a mapping."""
+    functions: Any = LambdaFunction
+    mappings: Any = EventSourceMapping
+    make, change, tell = functions.__init__, functions.update_configuration, functions.get_configuration
+    tell_mapping = mappings.get_configuration
+    name = "LoggingConfig"
+
+    def make_and_keep(function: Any, account_id: str, spec: dict[str, Any], *rest: Any, **more: Any) -> None:
+        function.logging_config = spec.get(name)
+        make(function, account_id, spec, *rest, **more)
+
+    def change_and_keep(function: Any, config_updates: dict[str, Any]) -> dict[str, Any]:
+        function.logging_config = config_updates.get(name, function.logging_config)
+        return dict(change(function, config_updates))
+
+    def tell_all(function: Any, *rest: Any, **more: Any) -> dict[str, Any]:
+        known = {} if function.logging_config is None else {name: function.logging_config}
+        return {**tell(function, *rest, **more), **known}
+
+    def tell_alias(mapping: Any) -> dict[str, Any]:
+        named = {"FunctionArn": mapping.function_name} if mapping.function_name.startswith("arn:") else {}
+        return {**tell_mapping(mapping), **named}
+
+    functions.__init__, functions.update_configuration = make_and_keep, change_and_keep
+    functions.get_configuration, mappings.get_configuration = tell_all, tell_alias
+
+
+def _teach_queues() -> None:
+    """What Terraform waits for: RedriveAllowPolicy, Policy when others are set, RedrivePolicy without a blank."""
     name = "RedriveAllowPolicy"
     queues: Any = Queue
     backends: Any = SQSBackend
@@ -80,6 +109,8 @@ def _teach_redrive_permission() -> None:
         kept = getattr(backend.get_queue(queue_name), "redrive_permission", None)
         if kept is not None and {name, "All"} & {*attribute_names}:
             found[name] = kept
+        if found.get("RedrivePolicy"):
+            found["RedrivePolicy"] = json.dumps(json.loads(found["RedrivePolicy"]), separators=(",", ":"))
         return dict(found)
 
     queues._set_attributes = set_and_keep
@@ -137,7 +168,8 @@ def main() -> None:
 
     _teach_recursion()
     _teach_invoking()
-    _teach_redrive_permission()
+    _teach_functions()
+    _teach_queues()
     _leave_messages_alone()
     server = make_server("127.0.0.1", 0, Recorded(OneAtATime()), threaded=True, request_handler=KeepsConnections)
     moto_types.serve_from(f"http://127.0.0.1:{server.port}")
