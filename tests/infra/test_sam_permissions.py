@@ -98,7 +98,8 @@ class Deployed:
         """Bring the worker what is in the queue; how many messages that were."""
         queue, sqs = self.stack.made()["WorkQueue"], self.stack.client("sqs")
         brought = 0
-        while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+        look: dict[str, Any] = {"QueueUrl": queue, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0}
+        while messages := sqs.receive_message(**look).get("Messages"):
             failed = self.call("Worker", records(*(one["Body"] for one in messages)))
             assert failed == {"batchItemFailures": []}
             for one in messages:
@@ -122,8 +123,7 @@ class Deployed:
 @pytest.fixture(scope="module")
 def calls(moto_cloud: Moto, translated: dict[str, Any]) -> list[Call]:
     stack = Stack.create(moto_cloud, "flux-permissions", translated, PurgeAfterSeconds=3600)
-    # The server speaks plain HTTP, which the bucket's policy refuses.
-    stack.client("s3").delete_bucket_policy(Bucket=stack.made()["PayloadBucket"])
+    stack.speak_plain_http(stack.made()["PayloadBucket"])
     with pytest.MonkeyPatch.context() as patch:
         play(Deployed(stack, patch))
     with urllib.request.urlopen(f"{moto_cloud.endpoint}/asked") as answer:  # noqa: S310 -- a server of our own
