@@ -53,8 +53,7 @@ class Call(NamedTuple):
 @pytest.fixture(scope="module")
 def calls(moto_cloud: Moto, translated: dict[str, Any]) -> list[Call]:
     stack = Stack.create(moto_cloud, "flux-permissions", translated, PurgeAfterSeconds=3600)
-    # The server speaks plain HTTP, which the bucket's policy refuses.
-    stack.client("s3").delete_bucket_policy(Bucket=stack.made()["PayloadBucket"])
+    stack.speak_plain_http(stack.made()["PayloadBucket"])
     asked(moto_cloud)  # what others have asked before does not count
     with pytest.MonkeyPatch.context() as patch:
         play(Deployed(stack, patch, Tomorrow()))
