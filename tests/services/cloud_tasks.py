@@ -102,9 +102,9 @@ class CloudTasks(grpc.GenericRpcHandler):
 
     # --- what a test asks for --------------------------------------------------------------------------------
 
-    def queue(self) -> str:
-        """A queue of a name that was never used."""
-        name = f"projects/flux-test/locations/europe-west1/queues/wakes-{next(self._numbers)}"
+    def queue(self, name: str | None = None) -> str:
+        """A queue, of a name that was never used where none is given."""
+        name = name or f"projects/flux-test/locations/europe-west1/queues/wakes-{next(self._numbers)}"
         self._queues.add(name)
         return name
 

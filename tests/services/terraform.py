@@ -6,12 +6,13 @@ The provider of AWS is the real one, where a mirror of it is on the machine; tho
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.services.missing import missing
 
@@ -50,6 +51,16 @@ class Outcome(NamedTuple):
     code: int
     text: str
     """What it wrote, to both of its outputs."""
+
+
+class Resource(NamedTuple):
+    """A resource of a module, with names that a mock has made up for what only the cloud knows."""
+
+    type: str
+    name: str
+    key: str
+    """Of `for_each`; empty where there is one."""
+    values: dict[str, Any]
 
 
 class Module:
@@ -93,6 +104,17 @@ class Module:
         outcome = self.run(*arguments)
         assert outcome.code == 0, f"terraform {' '.join(arguments)}\n{outcome.text}"
         return outcome.text
+
+    def made(self, test: str) -> list[Resource]:
+        """The resources that a run would leave: `test` is a test file with mocks and one run that applies."""
+        file = self.folder / "tests" / "made.tftest.hcl"
+        file.write_text(test)
+        told = self.check("test", "-json", "-verbose", f"-filter=tests/{file.name}")
+        file.unlink()
+        lines = [json.loads(line) for line in told.splitlines()]
+        (state,) = (line["test_state"] for line in lines if line["type"] == "test_state")
+        found = [one for one in state["root_module"]["resources"] if one["mode"] == "managed"]
+        return [Resource(one["type"], one["name"], str(one.get("index", "")), one["values"]) for one in found]
 
 
 def aws_module(source: Path, folder: Path, environment: Mapping[str, str]) -> Module:
