@@ -53,7 +53,7 @@ run "made" {
 }
 """
 GOOGLES_ROLES = {"roles/run.invoker": ["run.routes.invoke"]}
-"""What roles of Google's own allow (cloud.google.com/iam/docs/roles-permissions/run), but for jobs, which nobody makes."""
+"""What roles of Google's own allow (cloud.google.com/iam/docs/roles-permissions/run), but for what they do with jobs."""
 
 
 # --- what the module grants -----------------------------------------------------------------------------------------
