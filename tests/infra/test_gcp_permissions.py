@@ -53,7 +53,7 @@ run "made" {
 }
 """
 GOOGLES_ROLES = {"roles/run.invoker": ["run.routes.invoke"]}
-"""What roles of Google's own allow (cloud.google.com/iam/docs/roles-permissions/run), but for what they do with jobs."""
+"""What roles of Google's own allow (cloud.google.com/iam/docs/roles-permissions/run), but for that of jobs."""
 
 
 # --- what the module grants -----------------------------------------------------------------------------------------
@@ -275,21 +275,8 @@ def asked_of_storage(seen: Seen) -> tuple[str, str]:
             raise AssertionError(seen)
 
 
-@pytest.fixture(scope="module")
-def calls(made: Made, firestore_emulator: str, fake_gcs: str) -> list[Call]:
-    (bucket,) = (one["name"] for one in made.of("google_storage_bucket", "payloads").values())
-    body = json.dumps({"name": bucket}).encode()
-    making = urllib.request.Request(f"{fake_gcs}/storage/v1/b?project=p", body, {"Content-Type": "application/json"})  # noqa: S310 -- a server of our own
-    with urllib.request.urlopen(making, timeout=30):  # noqa: S310 -- as above
-        pass
-    functions = made.functions()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(firestore_purge, "BATCH", 3)  # so that deleting takes several commits
-        deployed = Deployed(functions, firestore_emulator, fake_gcs, patch)
-        try:
-            play(deployed)
-        finally:
-            deployed.close()
+def called(made: Made, deployed: Deployed) -> list[Call]:
+    """All calls until now."""
     invoker = made.of("google_service_account", "invoker")[""]
     services = {key: one["name"] for key, one in made.of("google_cloudfunctions2_function", "function").items()}
     found = [Call("invoker", "run.routes.invoke", services[function]) for function in deployed.invoked]
@@ -302,18 +289,44 @@ def calls(made: Made, firestore_emulator: str, fake_gcs: str) -> list[Call]:
             found.append(Call(who, "cloudtasks.tasks.create", task.name.rpartition("/tasks/")[0]))
             found.append(Call(who, "iam.serviceAccounts.actAs", invoker["name"]))
         # Cloud Run does it when an instance begins (cloud.google.com/run/docs/configuring/services/secrets).
-        for secret in functions[who]["secret_environment_variables"]:
-            found.append(Call(who, "secretmanager.versions.access", secret["secret"]))
+        secrets = deployed.functions[who]["secret_environment_variables"]
+        found += [Call(who, "secretmanager.versions.access", secret["secret"]) for secret in secrets]
     return found
 
 
-def test_every_call_is_allowed(made: Made, calls: list[Call]) -> None:
-    assert refused(calls, made.grants()) == set()
-    assert {call.who for call in calls} == {"invoker", "api", "worker", "callbacks", "sweeper", "purge"}
+@pytest.fixture(scope="module")
+def recorded(made: Made, firestore_emulator: str, fake_gcs: str) -> tuple[list[Call], list[Call]]:
+    """The calls of the play; and all, with those of the doctor, who tries every permission."""
+    (bucket,) = (one["name"] for one in made.of("google_storage_bucket", "payloads").values())
+    body = json.dumps({"name": bucket}).encode()
+    making = urllib.request.Request(f"{fake_gcs}/storage/v1/b?project=p", body, {"Content-Type": "application/json"})  # noqa: S310 -- a server of our own
+    with urllib.request.urlopen(making, timeout=30):  # noqa: S310 -- as above
+        pass
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(firestore_purge, "BATCH", 3)  # so that deleting takes several commits
+        deployed = Deployed(made.functions(), firestore_emulator, fake_gcs, patch)
+        try:
+            play(deployed)
+            played = called(made, deployed)
+            for part in ("api", "worker", "sweeper", "purge"):
+                told = deployed.call(part, "/invoke", {"action": "doctor", "part": part})
+                assert told["healthy"], told
+            return played, called(made, deployed)
+        finally:
+            deployed.close()
 
 
-def test_every_permission_is_used_or_there_is_a_reason_for_it(made: Made, calls: list[Call]) -> None:
-    assert {one for one in idle(calls, made.grants()) if one[1] not in UNUSED} == set()
+def test_every_call_is_allowed(made: Made, recorded: tuple[list[Call], list[Call]]) -> None:
+    played, all_ = recorded
+    assert refused(all_, made.grants()) == set()
+    assert {call.who for call in played} == {*made.functions(), "invoker"}
+
+
+def test_every_permission_is_used_or_there_is_a_reason_for_it(
+    made: Made, recorded: tuple[list[Call], list[Call]]
+) -> None:
+    played, _ = recorded
+    assert {one for one in idle(played, made.grants()) if one[1] not in UNUSED} == set()
 
 
 def test_a_deletion_by_anybody_but_purge_would_be_found(made: Made) -> None:
