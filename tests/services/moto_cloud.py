@@ -111,8 +111,9 @@ class Recorded:
 
 def main() -> None:
     """Serve until killed."""
-    from tests.services import moto_types
+    from tests.services import moto_rotation, moto_types
 
+    moto_rotation.teach()
     _teach_recursion()
     _teach_redrive_permission()
     _leave_messages_alone()
