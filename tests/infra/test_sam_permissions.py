@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from flux_aws import lambda_handler
+from flux_aws.rotation import STEPS, rotation_handler
 from flux_core import NonRetryable, create_workflow, wait
+from flux_core.callbacks import parsed_keys
 from flux_core.system import SystemClock
 from tests.aws.events import context, records, request
 from tests.infra import sam
@@ -24,7 +26,7 @@ from tests.infra.stack import Stack
 if TYPE_CHECKING:
     from tests.services.moto import Moto
 
-FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge")
+FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge", "Rotation")
 UNUSED = {
     "s3:ListBucket": "S3 asks for it when an object is absent, to say so; only Purge calls it",
     "dynamodb:GetItem": "where an answer was lost or a log has several pages; the worker also looks at children",
@@ -83,6 +85,8 @@ class Deployed:
         with self._patch.context() as patch:
             for name, value in self._environment(function).items():
                 patch.setenv(name, value)
+            if function == "Rotation":
+                return rotation_handler()(event, context())
             if function not in self._handlers:
                 options: dict[str, Any] = {"clock": Tomorrow()} if function == "Purge" else {}
                 self._handlers[function] = lambda_handler(order, **options)
@@ -132,7 +136,7 @@ def calls(moto_cloud: Moto, translated: dict[str, Any]) -> list[Call]:
 
 
 def play(deployed: Deployed) -> None:
-    """Start, wait, signal, fail, retry, end, delete."""
+    """Start, wait, signal, fail, retry, end, rotate, delete."""
     started = deployed.http("POST", "/workflows/order/executions?mode=async", {"fails": True})
     id_ = started["id"]
     assert deployed.call("Sweeper", {"action": "sweep"})["asked"] == 1
@@ -148,6 +152,13 @@ def play(deployed: Deployed) -> None:
     signalled = deployed.http("POST", f"/workflows/order/executions/{here}/signals/approval", {"by": "ann"})
     assert signalled["status"] == "completed"
     assert len(deployed.http("GET", "/workflows/order/executions")["items"]) == 2
+
+    manager = deployed.stack.client("secretsmanager")
+    secret = deployed.stack.made()["CallbackSecret"]
+    token = manager.rotate_secret(SecretId=secret)["VersionId"]
+    for step in STEPS:
+        deployed.call("Rotation", {"SecretId": secret, "ClientRequestToken": token, "Step": step})
+    assert list(parsed_keys(manager.get_secret_value(SecretId=secret)["SecretString"])) == ["k1", "k2"]
 
     assert deployed.call("Purge", {"action": "purge"}) == {"deleted": 2, "left": 0, "finished": True}
     assert deployed.http("GET", "/workflows/order/executions")["items"] == []

@@ -80,4 +80,4 @@ def test_it_is_formatted(tmp_path: Path) -> None:
 def test_its_own_tests_pass_and_so_does_one_of_the_stores_layout(module: Module) -> None:
     told = module.check("test")
     assert '"the_table_is_the_one_that_the_store_would_make"... pass' in told
-    assert "6 passed, 0 failed" in told
+    assert "10 passed, 0 failed" in told
