@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flux_aws import rotation
 from tests.infra import sam
 from tests.infra.on_lambda import OnLambda
 from tests.infra.orders import Orders
@@ -50,5 +51,6 @@ def test_its_samconfig_gives_the_stack_its_name() -> None:
 
 def test_every_handler_is_one_that_its_entry_point_defines(translated: dict[str, Any]) -> None:
     functions = sam.of_type(translated, "AWS::Lambda::Function")
-    assert {one["Handler"] for one in functions.values()} <= defined("aws")
+    assert {one["Handler"] for one in functions.values()} == {*defined("aws"), "flux_aws.rotation.handler"}
+    assert callable(rotation.handler)
     assert len(functions) >= 4
