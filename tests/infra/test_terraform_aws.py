@@ -1,4 +1,4 @@
-"""The Terraform module of AWS: valid for the real provider, its own tests, the store's layout, the SAM stack's roles."""
+"""The Terraform module of AWS: valid for the real provider, with the store's layout and the SAM stack's roles."""
 
 from __future__ import annotations
 

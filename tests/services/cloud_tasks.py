@@ -82,6 +82,8 @@ class CloudTasks(grpc.GenericRpcHandler):
         self.created: list[Task] = []
         """Requests that were taken, in their order."""
         self.calls = 0
+        self.hosts: dict[str, str] = {}
+        """Where servers are whose names nobody else resolves: `host:port` by the name in a task's address."""
         self.pause_first, self.pause_most = 0.05, 0.4
         """The queue's min_backoff and max_backoff, seconds."""
         self._queues: set[str] = set()
@@ -234,7 +236,8 @@ class CloudTasks(grpc.GenericRpcHandler):
         else:
             limit = _DEFAULT_DEADLINE / self.hurry
         url = urlsplit(request.url)
-        connection = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=limit)
+        host = self.hosts.get(url.netloc, url.netloc)
+        connection = http.client.HTTPConnection(host, timeout=limit)
         try:
             connection.request("POST", url.path or "/", request.body, headers)
             status = connection.getresponse().status

@@ -105,16 +105,35 @@ class Module:
         assert outcome.code == 0, f"terraform {' '.join(arguments)}\n{outcome.text}"
         return outcome.text
 
+    def planned(self, test: str) -> list[Resource]:
+        """The resources that a plan would make, those of modules too.
+
+        `test` is a test file with mocks and one run that plans; what mocks make up is known to the plan where they
+        have `override_during = plan`.
+        """
+        found = self._shown(test, "test_plan")["resource_changes"]
+        return [_resource(one, one["change"]["after"]) for one in found if one["mode"] == "managed"]
+
     def made(self, test: str) -> list[Resource]:
-        """The resources that a run would leave: `test` is a test file with mocks and one run that applies."""
-        file = self.folder / "tests" / "made.tftest.hcl"
+        """The resources that are there afterwards, but for those of modules.
+
+        `test` is a test file with mocks and one run that applies; mocks make up another name each time.
+        """
+        found = self._shown(test, "test_state")["root_module"]["resources"]
+        return [_resource(one, one["values"]) for one in found if one["mode"] == "managed"]
+
+    def _shown(self, test: str, kind: str) -> dict[str, Any]:
+        file = self.folder / "tests" / "shown.tftest.hcl"
         file.write_text(test)
         told = self.check("test", "-json", "-verbose", f"-filter=tests/{file.name}")
         file.unlink()
         lines = [json.loads(line) for line in told.splitlines()]
-        (state,) = (line["test_state"] for line in lines if line["type"] == "test_state")
-        found = [one for one in state["root_module"]["resources"] if one["mode"] == "managed"]
-        return [Resource(one["type"], one["name"], str(one.get("index", "")), one["values"]) for one in found]
+        (shown,) = (line[kind] for line in lines if line["type"] == kind)
+        return dict(shown)
+
+
+def _resource(told: Mapping[str, Any], values: dict[str, Any]) -> Resource:
+    return Resource(told["type"], told["name"], str(told.get("index", "")), values)
 
 
 def aws_module(source: Path, folder: Path, environment: Mapping[str, str]) -> Module:
@@ -133,7 +152,7 @@ def schema_module(source: Path, folder: Path) -> Module:
 
     if program() is None or not schemas.found():
         missing("Terraform with the schemas of the providers", schemas.INSTALL)
-    code = "".join(file.read_text() for file in source.glob("*.tf"))
+    code = "".join(file.read_text() for file in source.rglob("*.tf"))
     types = sorted({*re.findall(r'^(?:resource|data) "(\w+)"', code, re.MULTILINE)})
     environment = {"FLUX_TERRAFORM_TYPES": ",".join(types)}
     module = Module(source, folder, [schemas.mirror(folder / "mirror")], environment)
