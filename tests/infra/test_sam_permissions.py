@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from flux_aws.rotation import STEPS
+from flux_core.callbacks import parsed_keys
 from flux_core.system import SystemClock
 from tests.infra import sam
 from tests.infra.deployed import Deployed
@@ -22,7 +24,7 @@ from tests.infra.stack import Stack
 if TYPE_CHECKING:
     from tests.services.moto import Moto
 
-FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge")
+FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge", "Rotation")
 UNUSED = {
     "s3:ListBucket": "S3 asks for it when an object is absent, to say so; only Purge calls it",
     "dynamodb:GetItem": "where an answer was lost or a log has several pages; the worker also looks at children",
@@ -67,7 +69,7 @@ def asked(server: Moto) -> list[dict[str, Any]]:
 
 
 def play(deployed: Deployed) -> None:
-    """Start, wait, signal, fail, retry, end, delete."""
+    """Start, wait, signal, fail, retry, end, rotate, delete."""
     started = deployed.http("POST", "/workflows/order/executions?mode=async", {"fails": True})
     id_ = started["id"]
     assert deployed.call("Sweeper", {"action": "sweep"})["asked"] == 1
@@ -84,11 +86,18 @@ def play(deployed: Deployed) -> None:
     assert signalled["status"] == "completed"
     assert len(deployed.http("GET", "/workflows/order/executions")["items"]) == 2
 
-    for function in FUNCTIONS:
+    for function in ("Api", "Worker", "Sweeper", "Purge"):
         told = deployed.call(function, {"action": "doctor", "part": function.lower()})
         failed = {one["subject"] for one in told["findings"] if one["standing"] == "failure"}
         assert failed == ({"clock"} if function == "Purge" else set()), told
     assert deployed.pump() >= 1
+
+    manager = deployed.stack.client("secretsmanager")
+    secret = deployed.stack.made()["CallbackSecret"]
+    token = manager.rotate_secret(SecretId=secret)["VersionId"]
+    for step in STEPS:
+        deployed.call("Rotation", {"SecretId": secret, "ClientRequestToken": token, "Step": step})
+    assert list(parsed_keys(manager.get_secret_value(SecretId=secret)["SecretString"])) == ["k1", "k2"]
 
     assert deployed.call("Purge", {"action": "purge"}) == {"deleted": 2, "left": 0, "finished": True}
     assert deployed.http("GET", "/workflows/order/executions")["items"] == []

@@ -1,4 +1,4 @@
-"""The Terraform module of AWS: valid for the real provider, with the store's layout and the SAM stack's roles."""
+"""The Terraform module of AWS: valid for the real provider, its own tests, store's layout and SAM stack's roles."""
 
 from __future__ import annotations
 
@@ -139,4 +139,4 @@ def test_it_is_formatted(tmp_path: Path) -> None:
 def test_its_own_tests_pass_and_so_does_one_of_the_stores_layout_and_the_sam_stacks_roles(module: Module) -> None:
     told = module.check("test")
     assert '"it_is_as_the_store_and_the_sam_template_have_it"... pass' in told
-    assert "6 passed, 0 failed" in told
+    assert "10 passed, 0 failed" in told

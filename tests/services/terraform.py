@@ -111,29 +111,30 @@ class Module:
         `test` is a test file with mocks and one run that plans; what mocks make up is known to the plan where they
         have `override_during = plan`.
         """
-        found = self._shown(test, "test_plan")["resource_changes"]
-        return [_resource(one, one["change"]["after"]) for one in found if one["mode"] == "managed"]
+        found = self._told(test, "test_plan")["resource_changes"]
+        return [
+            Resource(one["type"], one["name"], str(one.get("index", "")), one["change"]["after"])
+            for one in found
+            if one["mode"] == "managed"
+        ]
 
     def made(self, test: str) -> list[Resource]:
-        """The resources that are there afterwards, but for those of modules.
+        """The resources that a run would leave: `test` is a test file with mocks and one run that applies."""
+        found = self._told(test, "test_state")["root_module"]["resources"]
+        return [
+            Resource(one["type"], one["name"], str(one.get("index", "")), one["values"])
+            for one in found
+            if one["mode"] == "managed"
+        ]
 
-        `test` is a test file with mocks and one run that applies; mocks make up another name each time.
-        """
-        found = self._shown(test, "test_state")["root_module"]["resources"]
-        return [_resource(one, one["values"]) for one in found if one["mode"] == "managed"]
-
-    def _shown(self, test: str, kind: str) -> dict[str, Any]:
-        file = self.folder / "tests" / "shown.tftest.hcl"
+    def _told(self, test: str, kind: str) -> dict[str, Any]:
+        """What the one run of a test file tells of its plan or of its state."""
+        file = self.folder / "tests" / "told.tftest.hcl"
         file.write_text(test)
-        told = self.check("test", "-json", "-verbose", f"-filter=tests/{file.name}")
+        lines = self.check("test", "-json", "-verbose", f"-filter=tests/{file.name}").splitlines()
         file.unlink()
-        lines = [json.loads(line) for line in told.splitlines()]
-        (shown,) = (line[kind] for line in lines if line["type"] == kind)
-        return dict(shown)
-
-
-def _resource(told: Mapping[str, Any], values: dict[str, Any]) -> Resource:
-    return Resource(told["type"], told["name"], str(told.get("index", "")), values)
+        (told,) = (line[kind] for line in map(json.loads, lines) if line["type"] == kind)
+        return dict(told)
 
 
 def aws_module(source: Path, folder: Path, environment: Mapping[str, str]) -> Module:
