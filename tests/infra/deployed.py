@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from flux_aws import lambda_handler
+from flux_aws.rotation import rotation_handler
 from flux_core import NonRetryable, create_workflow, wait
 from flux_core.system import SystemClock
 from tests.aws.events import context, records, request
@@ -50,6 +51,8 @@ class Deployed:
         with self._patch.context() as patch:
             for name, value in self._environment(function).items():
                 patch.setenv(name, value)
+            if function == "Rotation":
+                return rotation_handler()(event, context())
             if function not in self._handlers:
                 options: dict[str, Any] = {"clock": self._clock} if function == "Purge" else {}
                 self._handlers[function] = lambda_handler(order, **options)

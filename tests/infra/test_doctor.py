@@ -148,7 +148,7 @@ def protect(stack: Stack, *, on: bool) -> None:
 @pytest.fixture(scope="module")
 def stack(moto_cloud: Moto, translated: dict[str, Any]) -> Stack:
     stack = Stack.create(moto_cloud, "flux-doctor", translated, PurgeAfterSeconds=3600)
-    stack.client("s3").delete_bucket_policy(Bucket=stack.made()["PayloadBucket"])  # it refuses plain HTTP
+    stack.speak_plain_http(stack.made()["PayloadBucket"])
     for turn in (expire, recover, protect):  # as the template says, which moto leaves out
         turn(stack, on=True)
     stack.client("lambda").put_function_recursion_config(

@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from flux_core.system import SystemClock
+from flux_aws.rotation import STEPS
+from flux_core.callbacks import parsed_keys
 from tests.infra import sam
 from tests.infra.deployed import Deployed
+from tests.infra.play import Tomorrow
 from tests.infra.stack import Stack
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.services.moto import Moto
 
-FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge")
+FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge", "Rotation")
 UNUSED = {
     "s3:ListBucket": "S3 asks for it when an object is absent, to say so; only Purge calls it",
     "dynamodb:GetItem": "where an answer was lost or a log has several pages; the worker also looks at children",
@@ -31,15 +35,6 @@ UNUSED = {
 """What no call here needs, and why it is allowed nevertheless."""
 OF_THE_PLATFORM = ("logs:", "kms:", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 """What Lambda itself does by a function's role."""
-
-DAY = 86_400_000
-
-
-class Tomorrow(SystemClock):
-    """What has just ended is old."""
-
-    def now(self) -> int:
-        return super().now() + DAY
 
 
 class Call(NamedTuple):
@@ -51,24 +46,41 @@ class Call(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def calls(moto_cloud: Moto, translated: dict[str, Any]) -> list[Call]:
+def deployed(moto_cloud: Moto, translated: dict[str, Any]) -> Iterator[Deployed]:
     stack = Stack.create(moto_cloud, "flux-permissions", translated, PurgeAfterSeconds=3600)
-    # The server speaks plain HTTP, which the bucket's policy refuses.
-    stack.client("s3").delete_bucket_policy(Bucket=stack.made()["PayloadBucket"])
-    asked(moto_cloud)  # what others have asked before does not count
+    stack.speak_plain_http(stack.made()["PayloadBucket"])
     with pytest.MonkeyPatch.context() as patch:
-        play(Deployed(stack, patch, Tomorrow()))
-    return [call for one in asked(moto_cloud) if one["who"] in FUNCTIONS for call in called(one)]
+        yield Deployed(stack, patch, Tomorrow())
 
 
-def asked(server: Moto) -> list[dict[str, Any]]:
-    """Who has asked the server for what since the last time."""
+@pytest.fixture(scope="module")
+def calls(moto_cloud: Moto, deployed: Deployed) -> list[Call]:
+    """What functions ask for at work."""
+    asked(moto_cloud)  # what others have asked before does not count
+    play(deployed)
+    return asked(moto_cloud)
+
+
+@pytest.fixture(scope="module")
+def examined(moto_cloud: Moto, deployed: Deployed, calls: list[Call]) -> list[Call]:
+    """What they ask for at an examination, which tries every permission: so it comes after their work."""
+    assert calls
+    for function in ("Api", "Worker", "Sweeper", "Purge"):
+        told = deployed.call(function, {"action": "doctor", "part": function.lower()})
+        failed = {one["subject"] for one in told["findings"] if one["standing"] == "failure"}
+        assert failed == ({"clock"} if function == "Purge" else set()), told
+    assert deployed.pump() >= 1
+    return asked(moto_cloud)
+
+
+def asked(server: Moto) -> list[Call]:
+    """What functions have asked the server for since the last time."""
     with urllib.request.urlopen(f"{server.endpoint}/asked") as answer:  # noqa: S310 -- a server of our own
-        return list(json.load(answer))
+        return [call for one in json.load(answer) if one["who"] in FUNCTIONS for call in called(one)]
 
 
 def play(deployed: Deployed) -> None:
-    """Start, wait, signal, fail, retry, end, delete."""
+    """Start, wait, signal, fail, retry, end, rotate, delete."""
     started = deployed.http("POST", "/workflows/order/executions?mode=async", {"fails": True})
     id_ = started["id"]
     assert deployed.call("Sweeper", {"action": "sweep"})["asked"] == 1
@@ -85,11 +97,12 @@ def play(deployed: Deployed) -> None:
     assert signalled["status"] == "completed"
     assert len(deployed.http("GET", "/workflows/order/executions")["items"]) == 2
 
-    for function in FUNCTIONS:
-        told = deployed.call(function, {"action": "doctor", "part": function.lower()})
-        failed = {one["subject"] for one in told["findings"] if one["standing"] == "failure"}
-        assert failed == ({"clock"} if function == "Purge" else set()), told
-    assert deployed.pump() >= 1
+    manager = deployed.stack.client("secretsmanager")
+    secret = deployed.stack.made()["CallbackSecret"]
+    token = manager.rotate_secret(SecretId=secret)["VersionId"]
+    for step in STEPS:
+        deployed.call("Rotation", {"SecretId": secret, "ClientRequestToken": token, "Step": step})
+    assert list(parsed_keys(manager.get_secret_value(SecretId=secret)["SecretString"])) == ["k1", "k2"]
 
     assert deployed.call("Purge", {"action": "purge"}) == {"deleted": 2, "left": 0, "finished": True}
     assert deployed.http("GET", "/workflows/order/executions")["items"] == []
@@ -147,10 +160,12 @@ def policies(moto_cloud: Moto, calls: list[Call]) -> dict[str, list[dict[str, An
     return found
 
 
-def test_every_call_is_allowed(calls: list[Call], policies: dict[str, list[dict[str, Any]]]) -> None:
+def test_every_call_is_allowed(
+    calls: list[Call], examined: list[Call], policies: dict[str, list[dict[str, Any]]]
+) -> None:
     refused = {
         call
-        for call in calls
+        for call in (*calls, *examined)
         if not any(
             call.action in sam.actions(one) and any(fnmatchcase(call.resource, each) for each in sam.resources(one))
             for one in policies[call.who]

@@ -164,8 +164,9 @@ class Recorded:
 
 def main() -> None:
     """Serve until killed."""
-    from tests.services import moto_types
+    from tests.services import moto_rotation, moto_types
 
+    moto_rotation.teach()
     _teach_recursion()
     _teach_invoking()
     _teach_functions()
