@@ -111,7 +111,7 @@ def schema_module(source: Path, folder: Path) -> Module:
 
     if program() is None or not schemas.found():
         missing("Terraform with the schemas of the providers", schemas.INSTALL)
-    code = "".join(file.read_text() for file in source.glob("*.tf"))
+    code = "".join(file.read_text() for file in source.rglob("*.tf"))
     types = sorted({*re.findall(r'^(?:resource|data) "(\w+)"', code, re.MULTILINE)})
     environment = {"FLUX_TERRAFORM_TYPES": ",".join(types)}
     module = Module(source, folder, [schemas.mirror(folder / "mirror")], environment)
