@@ -42,11 +42,9 @@ class OnLambda:
             f"integrations/{one['IntegrationId']}": one["IntegrationUri"]
             for one in self._gateway.get_integrations(ApiId=api)["Items"]
         }
-        (self._schedule,) = [
-            told
-            for one in stack.client("scheduler").list_schedules(GroupName=schedules)["Schedules"]
-            if "minute" in (told := self._scheduled(one["Name"], schedules))["ScheduleExpression"]
-        ]
+        names = [one["Name"] for one in stack.client("scheduler").list_schedules(GroupName=schedules)["Schedules"]]
+        told = [stack.client("scheduler").get_schedule(Name=name, GroupName=schedules) for name in names]
+        self._schedules = {one["ScheduleExpression"]: one["Target"] for one in told}
         front = next(iter(self._targets.values()))
         self.settings = self.told(front)["Environment"]["Variables"]
         self.keys = str(
@@ -122,8 +120,12 @@ class OnLambda:
         assert self.queue.depth() == 0
 
     def sweep(self) -> Any:
-        """What the schedule sends, to where it sends it."""
-        target = self._schedule["Target"]
+        """By its schedule."""
+        return self.scheduled("rate(1 minute)")
+
+    def scheduled(self, every: str) -> Any:
+        """What a schedule sends, to where it sends it; the answer."""
+        target = self._schedules[every]
         outcome = self.invoke(target["Arn"], json.loads(target["Input"]))
         assert outcome.error is None, outcome
         return outcome.payload
@@ -132,9 +134,6 @@ class OnLambda:
         """By a listing."""
         bucket, _, prefix = folder.removeprefix("s3://").partition("/")
         return int(self._stack.client("s3").list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/")["KeyCount"])
-
-    def _scheduled(self, name: str, group: str) -> dict[str, Any]:
-        return dict(self._stack.client("scheduler").get_schedule(Name=name, GroupName=group))
 
     def _request(self, method: str, path: str, body: object, *, signed: bool) -> Answer:
         """What API Gateway makes of it: a route, who may use it, an event, and an answer."""

@@ -12,13 +12,12 @@ from flux_core import __version__
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 NAME: Final = "orders"
-VARIABLES: Final = {"name": NAME, "kit": "flux-serverless", "pin": f"=={__version__}"}
 
 
 @cache
-def files_of(kind: str) -> dict[PurePosixPath, bytes]:
+def files_of(kind: str, name: str = NAME) -> dict[PurePosixPath, bytes]:
     """Path and content of every file of a project of that kind."""
-    return rendered(STARTERS[kind], VARIABLES)
+    return rendered(STARTERS[kind], {"name": name, "kit": "flux-serverless", "pin": f"=={__version__}"})
 
 
 def source(kind: str, name: str) -> str:
@@ -46,10 +45,10 @@ def defined(kind: str) -> set[str]:
     return {f"{Path(entry).stem}.{name}" for name in names}
 
 
-def written(kind: str, folder: Path) -> Path:
+def written(kind: str, folder: Path, name: str = NAME) -> Path:
     """Write the project into a folder in `folder`, as `flux init` does; its path."""
-    project = folder / NAME
-    for path, content in files_of(kind).items():
+    project = folder / name
+    for path, content in files_of(kind, name).items():
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         (project / path).write_bytes(content)
     return project
