@@ -11,6 +11,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from flux_aws.rotation import STEPS
 from flux_aws.settings import CALLBACK_SECRET, QUEUE_URL
 from tests.aws.events import request
 from tests.infra.orders import Answer, patiently
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 120.0
 """Seconds: a machine that runs tests may be busy."""
-_FUNCTION: Final = re.compile(r":function:([^:/]+):([^:/]+)")
+_FUNCTION: Final = re.compile(r":function:([^:/]+)(?::([^:/]+))?")
 
 
 class OnLambda:
@@ -47,9 +48,7 @@ class OnLambda:
         self._schedules = {one["ScheduleExpression"]: one["Target"] for one in told}
         front = next(iter(self._targets.values()))
         self.settings = self.told(front)["Environment"]["Variables"]
-        self.keys = str(
-            stack.client("secretsmanager").get_secret_value(SecretId=self.settings[CALLBACK_SECRET])["SecretString"]
-        )
+        self._secrets = stack.client("secretsmanager")
         self.queue = Queue.at(stack.client("sqs"), self.settings[QUEUE_URL])
         (mapping,) = self._lambda.list_event_source_mappings(EventSourceArn=self.queue.arn)["EventSourceMappings"]
         self.pump = Pump(
@@ -59,13 +58,20 @@ class OnLambda:
             partial="ReportBatchItemFailures" in mapping.get("FunctionResponseTypes", ()),
         )
 
+    @property
+    def keys(self) -> str:
+        """As the secret has them now."""
+        return str(self._secrets.get_secret_value(SecretId=self.settings[CALLBACK_SECRET])["SecretString"])
+
     # --- what Lambda does ------------------------------------------------------------------------------------------
 
     def told(self, target: str) -> dict[str, Any]:
-        """What Lambda has of a function, by an address that names its alias; moto may have made that a version."""
+        """What Lambda has of a function, by an address with its alias, or the version that moto makes of that."""
         found = _FUNCTION.search(target)
-        assert found is not None, f"{target} names no alias of a function"
+        assert found is not None, f"{target} names no function"
         name, version = found.groups()
+        if version is None:
+            return dict(self._lambda.get_function_configuration(FunctionName=name))
         if not version.isdigit():
             version = self._lambda.get_alias(FunctionName=name, Name=version)["FunctionVersion"]
         return dict(self._lambda.get_function_configuration(FunctionName=name, Qualifier=version))
@@ -129,6 +135,16 @@ class OnLambda:
         outcome = self.invoke(target["Arn"], json.loads(target["Input"]))
         assert outcome.error is None, outcome
         return outcome.payload
+
+    def rotate(self) -> None:
+        """What Secrets Manager does after as many days as the secret's rotation has."""
+        secret = self.settings[CALLBACK_SECRET]
+        function = self._secrets.describe_secret(SecretId=secret)["RotationLambdaARN"]
+        token = self._secrets.rotate_secret(SecretId=secret)["VersionId"]
+        for step in STEPS:
+            event = {"SecretId": secret, "ClientRequestToken": token, "Step": step}
+            outcome = self.invoke(function, event)
+            assert outcome.error is None, outcome
 
     def objects(self, folder: str) -> int:
         """By a listing."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 from functools import cache
+from importlib import import_module
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flux_cli.starters import STARTERS, rendered
 from flux_core import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 NAME: Final = "orders"
@@ -43,6 +47,16 @@ def defined(kind: str) -> set[str]:
         if isinstance(target, ast.Name)
     }
     return {f"{Path(entry).stem}.{name}" for name in names}
+
+
+def undefined(kind: str, names: Iterable[str]) -> set[str]:
+    """Those of the names that neither the entry point nor the kit itself defines."""
+    return {one for one in {*names} - defined(kind) if not (one.startswith("flux_") and _is_there(one))}
+
+
+def _is_there(name: str) -> bool:
+    module, _, attribute = name.rpartition(".")
+    return callable(getattr(import_module(module), attribute, None))
 
 
 def written(kind: str, folder: Path, name: str = NAME) -> Path:
