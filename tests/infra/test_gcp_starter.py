@@ -108,7 +108,9 @@ class OnFunctions:
 
         def deploy(name: str) -> Function:
             entry = planned.functions[name]["build_config"][0]["entry_point"]
-            return functions.deploy(source / "main.py", entry, {**planned.environment(name), **added})
+            function = functions.deploy(source / "main.py", entry, {**planned.environment(name), **added})
+            function.call("/workflows/order/executions/none")  # loads Google's libraries
+            return function
 
         with ThreadPoolExecutor() as threads:
             self._functions = dict(zip(planned.functions, threads.map(deploy, planned.functions), strict=True))
