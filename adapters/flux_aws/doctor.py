@@ -60,7 +60,7 @@ def examined(
 
 def _of_settings(settings: Settings, services: Services) -> Iterator[Finding]:
     try:
-        engine = engine_of(settings)
+        engine = engine_of(settings, sessions=services.sessions)
     except DefinitionError as error:
         yield Finding("settings", FAILURE, str(error))
         return

@@ -33,12 +33,12 @@ class Services:
 
     def __init__(self) -> None:
         """Makes nothing yet."""
-        self._sessions = Sessions()
+        self.sessions = Sessions()
         self._clients: dict[str, Client] = {}
 
     def ask(self, service: str, operation: str, **parameters: object) -> dict[str, Any]:
         """AWS's answer; `Refused` says why there is none."""
-        client = self._clients.setdefault(service, Client(service, self._sessions, read_timeout=_PATIENCE))
+        client = self._clients.setdefault(service, Client(service, self.sessions, read_timeout=_PATIENCE))
         return client.call(operation, _refused, **parameters)
 
 

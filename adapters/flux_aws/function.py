@@ -75,10 +75,15 @@ def open_function(
 
 
 def engine_of(
-    settings: Settings, workflows: Sequence[Workflow] = (), storage: WorkflowStorage | None = None, **options: Any
+    settings: Settings,
+    workflows: Sequence[Workflow] = (),
+    storage: WorkflowStorage | None = None,
+    *,
+    sessions: Sessions | None = None,
+    **options: Any,
 ) -> FluxEngine:
     """The engine that the settings describe; `storage` and `options` (those of `FluxEngine`) win over them."""
-    sessions = Sessions()
+    sessions = sessions or Sessions()
     if settings.host.payloads is not None and "payloads" not in options:
         from flux_blob import BlobPayloads
 
