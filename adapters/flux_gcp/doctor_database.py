@@ -72,7 +72,7 @@ def _indexes(name: str, prefix: str, services: Services) -> Finding:
     if absent:
         return Finding(subject, FAILURE, f"not there: {'; '.join(absent)}. {_remedy(prefix)}")
     if broken:
-        return Finding(subject, FAILURE, f"they need repair: {'; '.join(broken)}. Delete them, then: {_remedy(prefix)}")
+        return Finding(subject, FAILURE, f"need repair: {'; '.join(broken)}. Delete them first. {_remedy(prefix)}")
     if making:
         return Finding(subject, FAILURE, f"still being made: {'; '.join(making)}. Wait until they are there")
     return Finding(subject, OK, f"the {len(definitions(prefix)['indexes'])} of {prefix}inst are there")
@@ -88,7 +88,7 @@ def _fields(name: str, prefix: str, services: Services) -> Iterator[Finding]:
         said = f"every field of {', '.join(indexed)} is indexed: that slows down writes, and is paid for"
         yield Finding("exemptions", WARNING, f"{said}. {_remedy(prefix)}")
     else:
-        yield Finding("exemptions", OK, "no field is indexed that nobody asks for")
+        yield Finding("exemptions", OK, "no field is indexed by itself")
     for one in overrides:
         if one.get("ttl"):
             ttl = there.get((one["collectionGroup"], EXPIRES), {}).get("ttlConfig", {})
@@ -105,9 +105,8 @@ def _is_exempt(field: dict[str, Any] | None) -> bool:
 
 
 def _remedy(prefix: str) -> str:
-    return (
-        f"Deploy what `python -m flux_gcp.firestore_indexes {prefix}` prints, or FirestoreStorage.from_env().ensure()"
-    )
+    prints = f"python -m flux_gcp.firestore_indexes {prefix}"
+    return f"Deploy what `{prints}` prints, or run FirestoreStorage.from_env().ensure()"
 
 
 def _group(listed: dict[str, Any]) -> str:

@@ -33,8 +33,8 @@ def refusal(status: Mapping[str, Any], account: str | None, elsewhere: str) -> R
     if code in _REFUSED:
         return Refusal(
             FAILURE,
-            f"{said}: give roles/run.invoker on the function to {account or f'an account, and name it in {ACCOUNT}'}",
+            f"{said}. Give roles/run.invoker on the function to {account or f'an account, and name it in {ACCOUNT}'}",
         )
     if code == _NOT_FOUND:
-        return Refusal(FAILURE, f"{said}: there is no Flux at that address. Look at {elsewhere}")
-    return Refusal(WARNING, f"{said}: look at the function's log")
+        return Refusal(FAILURE, f"{said}. There is no Flux at that address: look at {elsewhere}")
+    return Refusal(WARNING, f"{said}. Look at the function's log")

@@ -84,7 +84,7 @@ def _judged(job: Mapping[str, Any], part: str) -> tuple[str, str]:
         return FAILURE, said
     refused = refusal(job.get("status", {}), _account(job), "the URI of the job")
     if refused is not None:
-        return FAILURE, f"{name} ran {shown} and failed, {refused.said}"
+        return FAILURE, f"{name} ran {shown} and failed: {refused.said}"
     return OK, f"{name} ran {shown}"
 
 

@@ -122,8 +122,8 @@ def _answers(queue: str, account: str | None, services: Services) -> Finding:
     tried = [task["lastAttempt"] for task in tasks if "responseTime" in task.get("lastAttempt", {})]
     answers = (refusal(one.get("responseStatus", {}), account, WORKER_URL) for one in tried)
     seen = Counter(answer for answer in answers if answer is not None)
-    among = f"the {len(tasks)} that were looked at" if told.get("nextPageToken") else f"{len(tasks)}"
+    number = f"{len(tasks)} tasks" + (" that were looked at" if told.get("nextPageToken") else " that wait")
     if not seen:
-        return Finding(subject, OK, f"of {among} that wait none has failed")
+        return Finding(subject, OK, f"none of {number} has failed" if tasks else "none waits")
     (worst, count) = max(seen.items(), key=lambda each: (each[0].standing == FAILURE, each[1]))
-    return Finding(subject, worst.standing, f"{count} of {among} that wait have failed, {worst.said}")
+    return Finding(subject, worst.standing, f"{count} of {number} failed: {worst.said}")

@@ -23,7 +23,7 @@ from flux_gcp.doctor_database import of_database
 from flux_gcp.doctor_jobs import of_jobs
 from flux_gcp.doctor_queue import of_queue
 from flux_gcp.doctor_services import ADDRESSES, Services
-from flux_gcp.function import timekeeper
+from flux_gcp.function import Function, Parts, timekeeper
 from flux_gcp.settings import FUNCTION_VARIABLES, FunctionSettings
 from tests.gcp.conftest import new_project
 from tests.gcp.deployment import Deployment
@@ -92,7 +92,7 @@ class TestTheDatabase:
         assert self.look(services) == [
             Finding("database", OK, "in native mode, at eur3"),
             Finding("indexes", OK, "the 5 of flux_inst are there"),
-            Finding("exemptions", OK, "no field is indexed that nobody asks for"),
+            Finding("exemptions", OK, "no field is indexed by itself"),
         ]
 
     def test_each_index_that_is_not_there_is_named(self, admin: GoogleAdmin, services: Services) -> None:
@@ -199,7 +199,7 @@ class TestTheQueue:
         assert self.look(services) == [
             Finding("delivery", OK, "runs, with up to 160 tasks at once and 500 a second"),
             Finding("redelivery", OK, "a task is tried up to 30 times"),
-            Finding("tasks", OK, "of 0 that wait none has failed"),
+            Finding("tasks", OK, "none waits"),
         ]
 
     @pytest.mark.parametrize("state", ["PAUSED", "DISABLED"])
@@ -265,15 +265,15 @@ class TestTheQueue:
     @pytest.mark.parametrize(
         ("code", "message", "expected", "advice"),
         [
-            (7, "PERMISSION_DENIED(7): HTTP status code 403", FAILURE, f"give {RUN} on the function to {INVOKER}"),
-            (16, "UNAUTHENTICATED(16): HTTP status code 401", FAILURE, f"give {RUN} on the function to {INVOKER}"),
+            (7, "PERMISSION_DENIED(7): HTTP status code 403", FAILURE, f"Give {RUN} on the function to {INVOKER}"),
+            (16, "UNAUTHENTICATED(16): HTTP status code 401", FAILURE, f"Give {RUN} on the function to {INVOKER}"),
             (
                 5,
                 "NOT_FOUND(5): HTTP status code 404",
                 FAILURE,
-                "there is no Flux at that address. Look at FLUX_WORKER_URL",
+                "There is no Flux at that address: look at FLUX_WORKER_URL",
             ),
-            (14, "UNAVAILABLE(14): HTTP status code 503", WARNING, "look at the function's log"),
+            (14, "UNAVAILABLE(14): HTTP status code 503", WARNING, "Look at the function's log"),
         ],
     )
     def test_what_the_worker_answered_is_told_with_what_to_do(
@@ -282,7 +282,7 @@ class TestTheQueue:
         waiting = {"lastAttempt": {"dispatchTime": "2026-11-21T12:00:00Z"}}
         admin.lists[f"{QUEUE}/tasks"] = [self.attempted(code, message), waiting]
         found = one(self.look(services), "tasks")
-        assert found == Finding("tasks", expected, f"1 of 2 that wait have failed, {message}: {advice}")
+        assert found == Finding("tasks", expected, f"1 of 2 tasks that wait failed: {message}. {advice}")
 
     def test_tasks_without_an_identity_that_are_refused_need_one(self, admin: GoogleAdmin, services: Services) -> None:
         admin.lists[f"{QUEUE}/tasks"] = [self.attempted(7, "PERMISSION_DENIED(7): HTTP status code 403")]
@@ -291,7 +291,7 @@ class TestTheQueue:
 
     def test_of_many_tasks_some_are_looked_at(self, admin: GoogleAdmin, services: Services) -> None:
         admin.lists[f"{QUEUE}/tasks"] = [self.attempted(0, "")] * 3
-        assert one(self.look(services), "tasks").said == "of the 2 that were looked at that wait none has failed"
+        assert one(self.look(services), "tasks").said == "none of 2 tasks that were looked at has failed"
 
     def test_one_that_is_not_there_is_a_failure(self, admin: GoogleAdmin, services: Services) -> None:
         del admin.one[QUEUE]
@@ -376,9 +376,9 @@ class TestTheJobs:
     @pytest.mark.parametrize(
         ("code", "advice"),
         [
-            (7, f"PERMISSION_DENIED: give {RUN} on the function to {INVOKER}"),
-            (5, "PERMISSION_DENIED: there is no Flux at that address. Look at the URI of the job"),
-            (13, "PERMISSION_DENIED: look at the function's log"),
+            (7, f"PERMISSION_DENIED. Give {RUN} on the function to {INVOKER}"),
+            (5, "PERMISSION_DENIED. There is no Flux at that address: look at the URI of the job"),
+            (13, "PERMISSION_DENIED. Look at the function's log"),
         ],
     )
     def test_one_whose_last_run_failed_is_a_failure(
@@ -386,7 +386,7 @@ class TestTheJobs:
     ) -> None:
         jobs[1]["status"] = {"code": code, "message": "PERMISSION_DENIED"}
         (found,) = self.look(services)
-        assert found == Finding("sweeper job", FAILURE, f"flux-sweeper ran just now and failed, {advice}")
+        assert found == Finding("sweeper job", FAILURE, f"flux-sweeper ran just now and failed: {advice}")
 
     @pytest.mark.usefixtures("jobs")
     def test_where_no_job_asks_something_else_has_to(self, services: Services) -> None:
@@ -578,6 +578,10 @@ class TestAllOfIt:
 class TestTheClock:
     def test_it_is_that_of_firestore(self) -> None:
         assert timekeeper() == "https://firestore.googleapis.com"
+
+    def test_a_function_compares_its_own_with_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(SWEEPER, "on")
+        assert Function(Parts()).host().timekeeper == timekeeper()
 
     def test_an_emulator_has_this_machines_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(names.EMULATOR, "127.0.0.1:8080")
