@@ -139,6 +139,8 @@ class Deployed:
         self.queues = {app: Proxy(queues.endpoint) for app in self.settings}
         self._patch = patch
         self._apps: dict[str, Functions] = {}
+        self.worked: dict[str, tuple[int, int]] = {}
+        """By app, how many requests its work has made of blobs and queues; those after it are the doctor's."""
         name = self.settings["main"]["FLUX_QUEUE"]
         with QueueClient.from_connection_string(queues.connection(), name) as client:
             client.create_queue()
@@ -229,6 +231,15 @@ def play(deployed: Deployed) -> None:
     assert deployed.http("GET", executions)["items"] == []
 
 
+def examine(deployed: Deployed) -> None:
+    """Ask the app what it may do, as each part that it plays; the app that deletes has nobody to ask."""
+    for app in deployed.settings:
+        deployed.worked[app] = len(deployed.blobs[app].seen), len(deployed.queues[app].seen)
+    for part in ("api", "worker", "sweeper"):
+        told = deployed.http("POST", "/invoke", {"action": "doctor", "part": part})
+        assert told["healthy"], told
+
+
 def asked_of_blobs(seen: Seen) -> Iterator[tuple[str, str]]:
     """Data action, and what of the account it is for: `container` or `container/path`.
 
@@ -278,23 +289,24 @@ def played(made: Made, azurite: Azurite, azurite_queue: AzuriteQueue) -> Iterato
         deployed = Deployed(made, azurite, azurite_queue, patch)
         try:
             play(deployed)
+            examine(deployed)
         finally:
             deployed.close()
         yield deployed
 
 
-@pytest.fixture(scope="module")
-def calls(made: Made, played: Deployed) -> list[Call]:
+def calls_of(made: Made, played: Deployed, blobs: dict[str, list[Seen]], queues: dict[str, list[Seen]]) -> list[Call]:
+    """The calls that requests are, which each app has made of blobs and queues."""
     state = made.one("azurerm_storage_container", "state")
     found = []
-    for app, proxy in played.blobs.items():
-        for action, where in {asked for seen in proxy.seen for asked in asked_of_blobs(seen)}:
+    for app, requests in blobs.items():
+        for action, where in {asked for seen in requests for asked in asked_of_blobs(seen)}:
             container, _, path = where.partition("/")
             assert container == state["name"]
             found.append(Call(app, action, f"{state['resource_manager_id']}/{path}".rstrip("/")))
-    for app, proxy in played.queues.items():
+    for app, requests in queues.items():
         host = made.one("azurerm_storage_account", "host", app)["id"]
-        asked = {asked_of_queues(seen) for seen in proxy.seen}
+        asked = {asked_of_queues(seen) for seen in requests}
         found += [Call(app, action, f"{host}/queueServices/default/queues/{queue}") for action, queue in asked]
     # The platform resolves references (learn.microsoft.com/azure/app-service/app-service-key-vault-references).
     vault, secret = made.one("azurerm_key_vault", "this"), made.one("azurerm_key_vault_secret", "callbacks")
@@ -305,9 +317,33 @@ def calls(made: Made, played: Deployed) -> list[Call]:
     return found
 
 
+@pytest.fixture(scope="module")
+def calls(made: Made, played: Deployed) -> list[Call]:
+    """What the apps' work has asked for."""
+    blobs = {app: proxy.seen[: played.worked[app][0]] for app, proxy in played.blobs.items()}
+    queues = {app: proxy.seen[: played.worked[app][1]] for app, proxy in played.queues.items()}
+    return calls_of(made, played, blobs, queues)
+
+
+@pytest.fixture(scope="module")
+def examinations(made: Made, played: Deployed) -> list[Call]:
+    """What the doctor has asked for, but for the time, which the service tells everybody."""
+    blobs = {app: proxy.seen[played.worked[app][0] :] for app, proxy in played.blobs.items()}
+    queues = {app: proxy.seen[played.worked[app][1] :] for app, proxy in played.queues.items()}
+    told = {app: [seen for seen in requests if seen[:2] != ("HEAD", "/")] for app, requests in blobs.items()}
+    assert told != blobs
+    return calls_of(made, played, told, queues)
+
+
 def test_every_request_is_allowed(made: Made, calls: list[Call]) -> None:
     assert refused(calls, made.grants()) == set()
     assert {call.who for call in calls} == {"main", "purge"}
+
+
+def test_every_request_of_the_doctor_is_allowed(made: Made, examinations: list[Call]) -> None:
+    assert refused(examinations, made.grants()) == set()
+    tried = {call.permission for call in examinations if call.who == "main"}
+    assert {f"{BLOBS}/read", f"{BLOBS}/write", f"{MESSAGES}/write"} <= tried
 
 
 def test_every_permission_is_used_or_there_is_a_reason_for_it(made: Made, calls: list[Call]) -> None:

@@ -8,16 +8,6 @@ output "function_apps" {
   value       = local.app_name
 }
 
-output "host_account" {
-  description = "AzureWebJobsStorage__accountName for `flux` on your machine."
-  value       = azurerm_storage_account.host["main"].name
-}
-
-output "queue" {
-  description = "FLUX_QUEUE for `flux` on your machine."
-  value       = local.queue
-}
-
 output "state_account" {
   description = "AZURE_STORAGE_ACCOUNT_NAME for `flux` on your machine."
   value       = azurerm_storage_account.state.name
@@ -31,4 +21,12 @@ output "storage" {
 output "payloads" {
   description = "FLUX_PAYLOADS for `flux` on your machine."
   value       = "az://${local.container}/${local.payloads}"
+}
+
+output "settings" {
+  description = "What the app is told, for `flux` on your machine: export $(terraform output -raw settings)."
+  value = join(" ", [
+    for name in ["AzureWebJobsStorage__accountName", "AZURE_STORAGE_ACCOUNT_NAME", "FLUX_STORAGE", "FLUX_PAYLOADS", "FLUX_QUEUE", "FLUX_BUDGET"] :
+    "${name}=${local.settings_of["main"][name]}"
+  ])
 }

@@ -60,6 +60,12 @@ run "safe_defaults" {
     error_message = "Only index markers may be deleted."
   }
   assert {
+    condition = length(split(" ", output.settings)) == 6 && alltrue([for one in split(" ", output.settings) :
+      contains([for set in azapi_resource.app["main"].body.properties.siteConfig.appSettings : "${set.name}=${set.value}"], one)
+    ])
+    error_message = "An operator's machine is told what the app is told."
+  }
+  assert {
     condition     = length(azapi_resource.app) == 1
     error_message = "Nothing deletes unless it is asked for."
   }
