@@ -44,10 +44,11 @@ def of_host_json(text: str, settings: HostSettings, environment: Mapping[str, st
         return
     try:
         queues, limit = _queues(tree), _limit(tree.get("functionTimeout"))
-    except (ValueError, TypeError, AttributeError) as error:
-        yield Finding(subject, FAILURE, f"it is not what Azure expects ({error}): {_WRITE}")
+    except (ValueError, TypeError, AttributeError):
+        said = f"it, its functionTimeout or its extensions.queues has a form that Azure does not take: {_WRITE}"
+        yield Finding(subject, FAILURE, said)
         return
-    found = [*_of_queues(queues, environment), *_of_limit(limit, settings)]
+    found = [*_of_queues(queues, environment), *_of_limit(*limit, settings)]
     if not found:
         found = [Finding(subject, OK, f"a message is tried {queues.tries} times, {queues.at_a_time} at once")]
     yield from found
@@ -78,9 +79,8 @@ def _of_queues(queues: _Queues, environment: Mapping[str, str]) -> Iterator[Find
         )  # fmt: skip
 
 
-def _of_limit(limit: float, settings: HostSettings) -> Iterator[Finding]:
+def _of_limit(limit: float, shown: str, settings: HostSettings) -> Iterator[Finding]:
     subject, budget = "time-out", settings.budget or 0.0
-    shown = "no limit of an invocation" if limit == float("inf") else f"a functionTimeout of {limit:.0f} s"
     if limit > settings.longest_invocation:
         yield Finding(
             subject, FAILURE,
@@ -105,10 +105,14 @@ def _queues(tree: Mapping[str, Any]) -> _Queues:
     )
 
 
-def _limit(given: str | None) -> float:
+def _limit(given: str | None) -> tuple[float, str]:
+    """Seconds, and how to call that."""
     if given is None:
-        return _USUAL_LIMIT
-    return float("inf") if given.startswith("-") else _seconds(given)
+        return _USUAL_LIMIT, f"no functionTimeout, which makes it {_USUAL_LIMIT:.0f} s"
+    if given.startswith("-"):
+        return float("inf"), f"a functionTimeout of {given}, which is none"
+    limit = _seconds(given)
+    return limit, f"a functionTimeout of {limit:.0f} s"
 
 
 def _seconds(span: str) -> float:

@@ -505,8 +505,8 @@ class TestHostJson:
             ("00:20:00", FAILURE, "FLUX_LONGEST_INVOCATION says 900 s: deleting could meet an invocation"),
             ("1.00:00:00", FAILURE, "a functionTimeout of 86400 s"),
             ("1", FAILURE, "a functionTimeout of 86400 s"),
-            ("-1", FAILURE, "no limit of an invocation"),
-            (None, FAILURE, "a functionTimeout of 1800 s"),
+            ("-1", FAILURE, "a functionTimeout of -1, which is none"),
+            (None, FAILURE, "no functionTimeout, which makes it 1800 s"),
         ],
     )
     def test_has_a_time_out_between_the_budget_and_the_longest_invocation(
