@@ -11,6 +11,7 @@ from flux_core.engine import FluxEngine
 from flux_core.errors import CallerError, DefinitionError
 from flux_core.names import check_key
 from flux_core.retry import LONGEST
+from flux_core.rotation import checked_period
 from flux_core.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ SWEEPER: Final = "FLUX_SWEEPER"
 SWEEP_AHEAD: Final = "FLUX_SWEEP_AHEAD"
 SWEEP_LIMIT: Final = "FLUX_SWEEP_LIMIT"
 PURGE_AFTER: Final = "FLUX_PURGE_AFTER"
+ROTATE_AFTER: Final = "FLUX_ROTATE_AFTER"
 PUBLIC_URL: Final = "FLUX_PUBLIC_URL"
 CALLBACK_KEYS: Final = "FLUX_CALLBACK_KEYS"
 CALLBACK_EXPIRES: Final = "FLUX_CALLBACK_EXPIRES"
@@ -59,6 +61,8 @@ class HostSettings(NamedTuple):
     sweep_limit: int = 1000
     purge_after: float | None = None
     """How long ago an instance has to have ended to be deleted; None: this function never deletes."""
+    rotate_after: float | None = None
+    """How old the text of the callback keys has to be to be rotated; None: this function never rotates them."""
     public_url: str | None = None
     callback_keys: str | None = None
     """`id:secret[,id:secret]`, the one that signs first."""
@@ -84,6 +88,7 @@ class HostSettings(NamedTuple):
             sweep_ahead=_seconds(given, SWEEP_AHEAD, cls().sweep_ahead),
             sweep_limit=whole(given, SWEEP_LIMIT, cls().sweep_limit),
             purge_after=_seconds(given, PURGE_AFTER, 0) if given.get(PURGE_AFTER) else None,
+            rotate_after=_period(given),
             public_url=_url(given),
             callback_keys=_callback_keys(given),
             callback_expires=_seconds(given, CALLBACK_EXPIRES, cls().callback_expires),
@@ -182,6 +187,13 @@ def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
         message = f"{name} must be at most a year in seconds, not {given[name]!r}"
         raise DefinitionError(message)
     return value
+
+
+def _period(given: Mapping[str, str]) -> float | None:
+    if not given.get(ROTATE_AFTER):
+        return None
+    expires = _seconds(given, CALLBACK_EXPIRES, HostSettings().callback_expires)
+    return checked_period(_seconds(given, ROTATE_AFTER, 0), expires, ROTATE_AFTER)
 
 
 def _tenant(given: Mapping[str, str]) -> str:

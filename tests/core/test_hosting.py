@@ -26,6 +26,7 @@ RIGHT: Final[dict[str, tuple[str, str, object]]] = {
     "FLUX_SWEEP_AHEAD": ("sweep_ahead", "60", 60.0),
     "FLUX_SWEEP_LIMIT": ("sweep_limit", "50", 50),
     "FLUX_PURGE_AFTER": ("purge_after", "86400", 86400.0),
+    "FLUX_ROTATE_AFTER": ("rotate_after", "2592000", 2592000.0),
     "FLUX_PUBLIC_URL": ("public_url", "https://x.example", "https://x.example"),
     "FLUX_CALLBACK_KEYS": ("callback_keys", f"k1:{KEY}", f"k1:{KEY}"),
     "FLUX_CALLBACK_EXPIRES": ("callback_expires", "3600", 3600.0),
@@ -45,6 +46,7 @@ WRONG: Final[dict[str, tuple[str, ...]]] = {
     "FLUX_SWEEP_AHEAD": (*NO_NUMBERS, "1e12"),
     "FLUX_SWEEP_LIMIT": (*NO_NUMBERS, "0.5", "10.5"),
     "FLUX_PURGE_AFTER": (*NO_NUMBERS, "1e12"),
+    "FLUX_ROTATE_AFTER": (*NO_NUMBERS, "1e12", "604800", "691199"),
     "FLUX_PUBLIC_URL": ("x.example", "ftp://x.example", "/callbacks"),
     "FLUX_CALLBACK_KEYS": (KEY, f"k1:{KEY},", "k1:short", f"{KEY}:k1", f"k1:{KEY},k1:{KEY}"),
     "FLUX_CALLBACK_EXPIRES": (*NO_NUMBERS, "1e12"),
@@ -73,6 +75,14 @@ class TestAVariable:
         names = {value for value in vars(hosting).values() if isinstance(value, str) and value.startswith("FLUX_")}
         assert names == set(RIGHT)
         assert {field for field, _, _ in RIGHT.values()} == set(HostSettings._fields)
+
+
+class TestThePeriodOfARotation:
+    def test_is_at_least_a_day_longer_than_links_live(self) -> None:
+        given = {"FLUX_CALLBACK_EXPIRES": "3600", "FLUX_ROTATE_AFTER": "90000"}
+        assert HostSettings.from_mapping(given).rotate_after == 90000.0
+        with pytest.raises(DefinitionError, match=r"rotated every 1 day.*FLUX_CALLBACK_EXPIRES"):
+            HostSettings.from_mapping({**given, "FLUX_ROTATE_AFTER": "89999"})
 
 
 class TestASecret:

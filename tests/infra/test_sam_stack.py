@@ -32,7 +32,13 @@ def whole(moto_cloud: Moto, translated: dict[str, Any]) -> Stack:
         PublicUrl="https://example.org/flux",
         AlarmTopicArn="arn:aws:sns:eu-central-1:123456789012:alarms",
         KmsKeyArn="arn:aws:kms:eu-central-1:123456789012:key/k-1",
+        RotationDays=90,
     )
+
+
+@pytest.fixture(scope="module")
+def unrotated(moto_cloud: Moto, translated: dict[str, Any]) -> Stack:
+    return Stack.create(moto_cloud, "flux-unrotated", translated, RotationDays=0)
 
 
 class TestResources:
@@ -59,13 +65,13 @@ class TestFunctions:
     def test_each_has_its_own_role_and_its_published_alias(self, whole: Stack) -> None:
         functions = whole.client("lambda")
         roles = set()
-        for name in ("Api", "Worker", "Sweeper", "Purge"):
+        for name in ("Api", "Worker", "Sweeper", "Purge", "Rotation"):
             of = whole.made()[f"{name}Function"]
             told = functions.get_function_configuration(FunctionName=of)
             roles.add(told["Role"])
-            assert told["Handler"] == "app.handler"
+            assert told["Handler"] == ("flux_aws.rotation.handler" if name == "Rotation" else "app.handler")
             assert [one["Name"] for one in functions.list_aliases(FunctionName=of)["Aliases"]] == ["live"]
-        assert len(roles) == 4
+        assert len(roles) == 5
 
     def test_their_environment_names_the_resources_of_the_stack(self, stack: Stack) -> None:
         made = stack.made()
@@ -146,6 +152,24 @@ class TestQueue:
         assert int(policy["maxReceiveCount"]) == 12
 
 
+class TestRotation:
+    @pytest.mark.parametrize(("which", "days"), [("stack", 30), ("whole", 90)])
+    def test_secrets_manager_invokes_the_function_after_so_many_days(
+        self, request: pytest.FixtureRequest, which: str, days: int
+    ) -> None:
+        of: Stack = request.getfixturevalue(which)
+        told = of.client("secretsmanager").describe_secret(SecretId=of.made()["CallbackSecret"])
+        assert told["RotationEnabled"] is True
+        assert told["RotationRules"] == {"AutomaticallyAfterDays": days}
+        assert told["RotationLambdaARN"].endswith(of.made()["RotationFunction"])
+
+    def test_nothing_of_it_is_there_when_it_is_turned_off(self, unrotated: Stack) -> None:
+        made = unrotated.made()
+        assert not [name for name, id_ in made.items() if name.startswith("Rotation") and id_]
+        told = unrotated.client("secretsmanager").describe_secret(SecretId=made["CallbackSecret"])
+        assert not told.get("RotationEnabled")
+
+
 class TestSecret:
     def test_its_text_is_what_the_handlers_read(self, stack: Stack) -> None:
         from flux_core.callbacks import parsed_keys
@@ -160,4 +184,4 @@ class TestAlarms:
     def test_they_are_sent_to_the_topic(self, whole: Stack) -> None:
         alarms = whole.client("cloudwatch").describe_alarms()["MetricAlarms"]
         sent = [one for one in alarms if one["AlarmActions"]]
-        assert len(sent) == 5
+        assert len(sent) == 6

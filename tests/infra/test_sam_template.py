@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -13,15 +15,17 @@ import pytest
 from flux_aws.dynamodb_items import DUE_INDEX, EXPIRES, LIST_INDEX
 from flux_aws.dynamodb_table import DESCRIPTION
 from flux_aws.handler import LambdaHandler
+from flux_aws.rotation import RotationHandler
 from flux_core import FluxEngine, MemoryStorage
 from flux_core.hosting import HostSettings
 from flux_core.machine.waking import MOST_DEATHS
+from flux_core.rotation import LAG
 from tests.infra import sam
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge")
+FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge", "Rotation")
 HANDLERS = ("Api", "Worker")
 """Those that run steps."""
 
@@ -102,10 +106,13 @@ class TestFunctions:
         assert worker["RecursiveLoop"] == "Allow"
         assert worker["Environment"]["Variables"]["FLUX_HOP_BUDGET"] == "10000"
 
-    def test_all_are_arm64_and_have_the_handler_of_the_package(self, translated: dict[str, Any]) -> None:
+    def test_all_are_arm64_and_all_but_the_rotation_have_the_handler_of_the_package(
+        self, translated: dict[str, Any]
+    ) -> None:
         functions = sam.of_type(translated, "AWS::Lambda::Function")
         assert {name: (one["Architectures"], one["Handler"]) for name, one in functions.items()} == {
-            f"{name}Function": (["arm64"], "app.handler") for name in FUNCTIONS
+            **{f"{name}Function": (["arm64"], "app.handler") for name in FUNCTIONS},
+            "RotationFunction": (["arm64"], "flux_aws.rotation.handler"),
         }
 
     def test_an_answer_over_http_is_given_before_the_gateway_cuts(self, template: dict[str, Any]) -> None:
@@ -127,6 +134,43 @@ class TestFunctions:
         assert template["Parameters"]["PurgeAfterSeconds"]["Default"] == 0
         for name, resource in translated["Resources"].items():
             assert (resource.get("Condition") == "Purges") == name.startswith("Purge"), name
+
+
+class TestRotation:
+    def test_is_on_unless_it_is_turned_off(self, template: dict[str, Any], translated: dict[str, Any]) -> None:
+        assert template["Parameters"]["RotationDays"]["Default"] == "30"
+        assert template["Conditions"]["Rotates"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "RotationDays"}, "0"]}]}
+        for name, resource in translated["Resources"].items():
+            assert (resource.get("Condition") == "Rotates") == name.startswith("Rotation"), name
+
+    def test_takes_days_in_which_no_link_outlives_its_key(self, template: dict[str, Any]) -> None:
+        allowed = re.compile(template["Parameters"]["RotationDays"]["AllowedPattern"])
+        least = (HostSettings().callback_expires + LAG) / 86400
+        assert {days for days in range(1102) if allowed.search(str(days))} == {0, *range(int(least), 1001)}
+
+    def test_is_asked_for_by_secrets_manager_of_this_account_alone(self, template: dict[str, Any]) -> None:
+        permission = template["Resources"]["RotationPermission"]["Properties"]
+        assert permission["Principal"] == "secretsmanager.amazonaws.com"
+        assert permission["SourceAccount"] == {"Ref": "AWS::AccountId"}
+        schedule = template["Resources"]["RotationSchedule"]
+        assert schedule["DependsOn"] == "RotationPermission"
+        assert schedule["Properties"]["RotateImmediatelyOnUpdate"] is False
+
+    def test_its_handler_is_there(self, template: dict[str, Any]) -> None:
+        module, _, name = template["Resources"]["RotationFunction"]["Properties"]["Handler"].rpartition(".")
+        assert isinstance(getattr(importlib.import_module(module), name), RotationHandler)
+
+    def test_only_its_role_writes_the_secret(self, template: dict[str, Any]) -> None:
+        writers = {
+            role
+            for role in sam.of_type(template, "AWS::IAM::Role")
+            for statement in sam.statements(template, role)
+            for action in sam.actions(statement)
+            if action.startswith("secretsmanager:") and action != "secretsmanager:GetSecretValue"
+        }
+        assert writers == {"RotationRole"}
+        (rotate,) = [one for one in sam.statements(template, "RotationRole") if one["Sid"] == "Rotate"]
+        assert rotate["Resource"] == {"Ref": "CallbackSecret"}
 
 
 class TestRoles:
@@ -216,7 +260,9 @@ class TestHttp:
 class TestAlarms:
     def test_there_is_one_for_each_way_in_which_work_may_stand_still(self, template: dict[str, Any]) -> None:
         alarms = sam.of_type(template, "AWS::CloudWatch::Alarm")
-        assert alarms.keys() == {"DeadLetters", "OldestMessage", "SweeperSilent", "StuckWorkflows", "WorkerErrors"}
+        assert alarms.keys() == {
+            "DeadLetters", "OldestMessage", "SweeperSilent", "StuckWorkflows", "WorkerErrors", "RotationFailed",
+        }  # fmt: skip
         for alarm in alarms.values():
             assert alarm["AlarmDescription"]
             assert alarm["AlarmActions"] == {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import urllib.request
 from typing import Any, Final
 
 from moto.awslambda import urls
@@ -21,6 +22,7 @@ from tests.services.moto_server import KeepsConnections, OneAtATime
 
 _SCOPE: Final = re.compile(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/")
 _RECURSION: Final[dict[str, str]] = {}
+_FUNCTIONS: Final = {"at": ""}
 
 
 def _function(response: Any) -> str:
@@ -43,6 +45,19 @@ def _teach_recursion() -> None:
     responses.get_function_recursion_config = _get_recursion_config
     pattern = r"{0}/(?P<api_version>[^/]+)/functions/(?P<function_name>[\w_:%-]+)/recursion-config$"
     urls.url_paths[pattern] = LambdaResponse.dispatch
+
+
+def _invoke(response: Any) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(f"{_FUNCTIONS['at']}/{_function(response)}", response.body.encode())  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 -- a server of the test's own
+        failed = answer.headers.get("X-Failed")
+        return 200, {"x-amz-function-error": failed} if failed else {}, answer.read()
+
+
+def _teach_invoking() -> None:
+    """Invocations go to the address that was put to /functions, instead of into a container."""
+    responses: Any = LambdaResponse
+    responses.invoke = _invoke
 
 
 def _teach_functions() -> None:
@@ -109,7 +124,10 @@ def _leave_messages_alone() -> None:
 
 
 class Recorded:
-    """A WSGI application around the server's, which keeps who asked for what: GET /asked gives it, and begins anew."""
+    """A WSGI application around the server's, which keeps who asked for what: GET /asked gives it, and begins anew.
+
+    PUT /functions says at which address functions answer.
+    """
 
     def __init__(self, application: Any) -> None:
         self._application = application
@@ -120,6 +138,10 @@ class Recorded:
             told, self._asked = self._asked, []
             start_response("200 OK", [("Content-Type", "application/json")])
             return [json.dumps(told).encode()]
+        if environ["PATH_INFO"] == "/functions":
+            _FUNCTIONS["at"] = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
+            start_response("204 No Content", [])
+            return []
         scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
         if scope is not None:
             target = environ.get("HTTP_X_AMZ_TARGET", "")
@@ -142,9 +164,11 @@ class Recorded:
 
 def main() -> None:
     """Serve until killed."""
-    from tests.services import moto_types
+    from tests.services import moto_rotation, moto_types
 
+    moto_rotation.teach()
     _teach_recursion()
+    _teach_invoking()
     _teach_functions()
     _teach_queues()
     _leave_messages_alone()

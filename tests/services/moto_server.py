@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests.services import moto_rotation
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -56,6 +58,7 @@ class KeepsConnections(WSGIRequestHandler):
 
 def main() -> None:
     """Serve until killed."""
+    moto_rotation.teach()
     sys.setswitchinterval(0.02)  # most threads wait for their turn: no use in looking at them often
     server = make_server("127.0.0.1", 0, OneAtATime(), threaded=True, request_handler=KeepsConnections)
     print(server.port, flush=True)  # noqa: T201 -- whoever started it reads where it is

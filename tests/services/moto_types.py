@@ -147,6 +147,16 @@ def _secret(logical: str, properties: dict[str, Any], region: str) -> Made:
     return Made(client.create_secret(Name=f"{logical}-{random[:6]}", SecretString=text)["ARN"], {})
 
 
+def _rotation_schedule(_logical: str, properties: dict[str, Any], region: str) -> Made:
+    _client("secretsmanager", region).rotate_secret(
+        SecretId=properties["SecretId"],
+        RotationLambdaARN=properties["RotationLambdaARN"],
+        RotationRules={"AutomaticallyAfterDays": int(properties["RotationRules"]["AutomaticallyAfterDays"])},
+        RotateImmediately=str(properties["RotateImmediatelyOnUpdate"]).lower() == "true",
+    )
+    return Made(properties["SecretId"], {})
+
+
 def _metric_filter(logical: str, properties: dict[str, Any], region: str) -> Made:
     transformations = [
         {
@@ -195,6 +205,7 @@ _define("AWS::Lambda::EventInvokeConfig", "", _invoke_config)
 _define("AWS::S3::BucketPolicy", "", _bucket_policy)
 _define("AWS::SQS::QueuePolicy", "", _queue_policy)
 _define("AWS::SecretsManager::Secret", "", _secret)
+_define("AWS::SecretsManager::RotationSchedule", "", _rotation_schedule)
 _define("AWS::Logs::MetricFilter", "", _metric_filter)
 _define("AWS::ApiGatewayV2::Api", "", _api, "ApiId", "ApiEndpoint")
 _define("AWS::ApiGatewayV2::Integration", "", _integration)

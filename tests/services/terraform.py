@@ -6,12 +6,13 @@ The provider of AWS is the real one, where a mirror of it is on the machine; tho
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.services.missing import missing
 
@@ -50,6 +51,16 @@ class Outcome(NamedTuple):
     code: int
     text: str
     """What it wrote, to both of its outputs."""
+
+
+class Resource(NamedTuple):
+    """A resource of a module, with names that a mock has made up for what only the cloud knows."""
+
+    type: str
+    name: str
+    key: str
+    """Of `for_each`; empty where there is one."""
+    values: dict[str, Any]
 
 
 class Module:
@@ -93,6 +104,37 @@ class Module:
         outcome = self.run(*arguments)
         assert outcome.code == 0, f"terraform {' '.join(arguments)}\n{outcome.text}"
         return outcome.text
+
+    def planned(self, test: str) -> list[Resource]:
+        """The resources that a plan would make, those of modules too.
+
+        `test` is a test file with mocks and one run that plans; what mocks make up is known to the plan where they
+        have `override_during = plan`.
+        """
+        found = self._told(test, "test_plan")["resource_changes"]
+        return [
+            Resource(one["type"], one["name"], str(one.get("index", "")), one["change"]["after"])
+            for one in found
+            if one["mode"] == "managed"
+        ]
+
+    def made(self, test: str) -> list[Resource]:
+        """The resources that a run would leave: `test` is a test file with mocks and one run that applies."""
+        found = self._told(test, "test_state")["root_module"]["resources"]
+        return [
+            Resource(one["type"], one["name"], str(one.get("index", "")), one["values"])
+            for one in found
+            if one["mode"] == "managed"
+        ]
+
+    def _told(self, test: str, kind: str) -> dict[str, Any]:
+        """What the one run of a test file tells of its plan or of its state."""
+        file = self.folder / "tests" / "told.tftest.hcl"
+        file.write_text(test)
+        lines = self.check("test", "-json", "-verbose", f"-filter=tests/{file.name}").splitlines()
+        file.unlink()
+        (told,) = (line[kind] for line in map(json.loads, lines) if line["type"] == kind)
+        return dict(told)
 
 
 def aws_module(source: Path, folder: Path, environment: Mapping[str, str]) -> Module:

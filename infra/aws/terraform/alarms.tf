@@ -13,7 +13,7 @@ resource "aws_cloudwatch_log_metric_filter" "stuck" {
 }
 
 locals {
-  alarm_of = {
+  alarm_of = merge({
     dead_letters = {
       text       = "A message was received 12 times and never handled. Look at the worker's log, then redrive the queue"
       namespace  = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", periods = 1, above = 0
@@ -34,7 +34,13 @@ locals {
       namespace  = "AWS/Lambda", metric = "Errors", statistic = "Sum", periods = 3, above = 0
       dimensions = { FunctionName = aws_lambda_function.function["worker"].function_name }
     }
-  }
+    }, local.rotates ? {
+    rotation_failed = {
+      text       = "The keys of callback links could not be rotated, and stay as they are. Look at the rotation's log"
+      namespace  = "AWS/Lambda", metric = "Errors", statistic = "Sum", periods = 1, above = 0
+      dimensions = { FunctionName = aws_lambda_function.function["rotation"].function_name }
+    }
+  } : {})
 }
 
 resource "aws_cloudwatch_metric_alarm" "this" {

@@ -12,7 +12,7 @@ resource "aws_lambda_function" "function" {
   role             = aws_iam_role.function[each.key].arn
   filename         = var.package_path
   source_code_hash = filebase64sha256(var.package_path)
-  handler          = var.handler
+  handler          = each.value.handler
   runtime          = var.runtime
   architectures    = [var.architecture]
   memory_size      = each.value.memory
@@ -96,4 +96,22 @@ resource "aws_lambda_function_event_invoke_config" "schedule" {
   qualifier                    = aws_lambda_alias.live[each.key].name
   maximum_retry_attempts       = 0
   maximum_event_age_in_seconds = each.value.stale
+}
+
+resource "aws_lambda_permission" "rotation" {
+  count          = local.rotates ? 1 : 0
+  statement_id   = "AllowSecretsManager"
+  action         = "lambda:InvokeFunction"
+  function_name  = aws_lambda_function.function["rotation"].function_name
+  principal      = "secretsmanager.amazonaws.com"
+  source_account = local.account
+}
+
+resource "aws_secretsmanager_secret_rotation" "callbacks" {
+  count               = local.rotates ? 1 : 0
+  secret_id           = aws_secretsmanager_secret.callbacks.id
+  rotation_lambda_arn = aws_lambda_function.function["rotation"].arn
+  rotate_immediately  = false # a change of the days would rotate while links of the last rotation live
+  rotation_rules { automatically_after_days = var.rotation_days }
+  depends_on = [aws_lambda_permission.rotation, aws_secretsmanager_secret_version.callbacks]
 }

@@ -59,6 +59,15 @@ locals {
       Action   = ["secretsmanager:GetSecretValue"]
       Resource = [aws_secretsmanager_secret.callbacks.arn]
     }
+    rotate = {
+      Sid    = "Rotate"
+      Effect = "Allow"
+      Action = [
+        "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue",
+        "secretsmanager:UpdateSecretVersionStage",
+      ]
+      Resource = [aws_secretsmanager_secret.callbacks.arn]
+    }
     delete = {
       Sid    = "Delete"
       Effect = "Allow"
@@ -82,10 +91,11 @@ locals {
     }
   }
   allowed = {
-    api     = ["state", "list", "payloads", "find_payloads", "wake", "keys"]
-    worker  = ["consume", "state", "payloads", "find_payloads", "wake", "keys"]
-    sweeper = ["find_due", "wake"]
-    purge   = ["list", "delete", "delete_payloads", "find_payloads"]
+    api      = ["state", "list", "payloads", "find_payloads", "wake", "keys"]
+    worker   = ["consume", "state", "payloads", "find_payloads", "wake", "keys"]
+    sweeper  = ["find_due", "wake"]
+    purge    = ["list", "delete", "delete_payloads", "find_payloads"]
+    rotation = ["rotate"]
   }
 }
 

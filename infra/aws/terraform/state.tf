@@ -120,4 +120,9 @@ resource "aws_secretsmanager_secret_version" "callbacks" {
   secret_id                = aws_secretsmanager_secret.callbacks.id
   secret_string_wo         = var.callback_keys
   secret_string_wo_version = var.callback_keys_version
+
+  # Rotations move AWSCURRENT on. A version without any label is deleted by AWS, and would be put again, over the
+  # rotated keys: the label of its own keeps it.
+  version_stages = ["AWSCURRENT", "terraform"]
+  lifecycle { ignore_changes = [version_stages] }
 }

@@ -84,7 +84,7 @@ run "safe_defaults" {
     error_message = "All functions are arm64."
   }
   assert {
-    condition     = toset(keys(aws_lambda_function.function)) == toset(["api", "sweeper", "worker"])
+    condition     = toset(keys(aws_lambda_function.function)) == toset(["api", "rotation", "sweeper", "worker"])
     error_message = "Nothing deletes unless it is asked for."
   }
   assert {
@@ -112,9 +112,62 @@ run "safe_defaults" {
     error_message = "The schedule asks the sweeper for a sweep."
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.sweeper_silent.treat_missing_data == "breaching" && length(aws_cloudwatch_metric_alarm.this) == 4
+    condition     = aws_cloudwatch_metric_alarm.sweeper_silent.treat_missing_data == "breaching" && length(aws_cloudwatch_metric_alarm.this) == 5
     error_message = "There is an alarm for each way in which work may stand still."
   }
+}
+
+run "keys_are_rotated" {
+  command = apply
+  assert {
+    condition     = aws_secretsmanager_secret_rotation.callbacks[0].rotation_rules[0].automatically_after_days == 30 && !aws_secretsmanager_secret_rotation.callbacks[0].rotate_immediately
+    error_message = "Every 30 days, and not because a setting was changed."
+  }
+  assert {
+    condition     = { for name, function in aws_lambda_function.function : name => function.handler } == { api = "app.handler", worker = "app.handler", sweeper = "app.handler", rotation = "flux_aws.rotation.handler" }
+    error_message = "Secrets Manager has a handler of its own."
+  }
+  assert {
+    condition     = aws_lambda_permission.rotation[0].source_account == "123456789012"
+    error_message = "Only the secrets of this account are rotated."
+  }
+  assert {
+    condition = [for name, policy in output.role_policies : name if length(setintersection(
+      flatten([for one in policy.Statement : one.Action]), ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"]
+    )) > 0] == ["rotation"]
+    error_message = "Only the rotation's role writes the secret."
+  }
+  assert {
+    condition     = contains(aws_secretsmanager_secret_version.callbacks[0].version_stages, "terraform")
+    error_message = "The first version has a label that no rotation moves, or the next apply would put the first keys again."
+  }
+}
+
+run "a_rotation_that_is_turned_off" {
+  command = apply
+  variables {
+    rotation_days = 0
+  }
+  assert {
+    condition     = length(aws_secretsmanager_secret_rotation.callbacks) == 0 && !contains(keys(aws_lambda_function.function), "rotation")
+    error_message = "Nothing of it is there."
+  }
+}
+
+run "a_period_that_is_shorter_than_links_live_is_refused" {
+  command = plan
+  variables {
+    rotation_days = 7
+  }
+  expect_failures = [var.rotation_days]
+}
+
+run "a_period_has_to_fit_the_links_that_are_asked_for" {
+  command = plan
+  variables {
+    environment = { FLUX_CALLBACK_EXPIRES = "2592000" }
+  }
+  expect_failures = [var.rotation_days]
 }
 
 run "a_purge_that_is_asked_for" {
@@ -124,7 +177,7 @@ run "a_purge_that_is_asked_for" {
     kms_key_arn         = "arn:aws:kms:eu-west-1:123456789012:key/k-1"
   }
   assert {
-    condition     = { for name, function in aws_lambda_function.function : name => lookup(function.environment[0].variables, "FLUX_PURGE_AFTER", "") } == { api = "", worker = "", sweeper = "", purge = "2592000" }
+    condition     = { for name, function in aws_lambda_function.function : name => lookup(function.environment[0].variables, "FLUX_PURGE_AFTER", "") } == { api = "", worker = "", sweeper = "", rotation = "", purge = "2592000" }
     error_message = "Only the purge function is told to delete."
   }
   assert {
