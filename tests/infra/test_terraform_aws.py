@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SOURCE = ROOT / "infra" / "aws" / "terraform"
+FUNCTIONS = ("Api", "Worker", "Sweeper", "Purge", "Rotation")
 HERE = "eu-west-1:123456789012"
 KEY = f"arn:aws:kms:{HERE}:key/k-1"
 LOGS = f"arn:aws:logs:{HERE}:log-group:mock:*"
@@ -29,7 +30,7 @@ MOCKS = {
     "WorkQueue": f"arn:aws:sqs:{HERE}:mock",
     "CallbackSecret": f"arn:aws:secretsmanager:{HERE}:secret:mock",
     "KmsKeyArn": KEY,
-    **{f"{function}Logs": LOGS for function in ("Api", "Worker", "Sweeper", "Purge")},
+    **{f"{function}Logs": LOGS for function in FUNCTIONS},
 }
 """By the names of the SAM template: what the mocks of the module's own tests call the same."""
 
@@ -63,7 +64,7 @@ def roles() -> list[str]:
         f'toset([for one in output.role_policies["{function.lower()}"].Statement : jsonencode({{'
         "Action = sort(one.Action), Condition = try(one.Condition, {}), Effect = one.Effect, Resource = one.Resource"
         f"}})]) == toset({listing(allowed(template, f'{function}Role'))})"
-        for function in ("Api", "Worker", "Sweeper", "Purge")
+        for function in FUNCTIONS
     ]
 
 
