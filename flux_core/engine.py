@@ -155,7 +155,7 @@ class FluxEngine:
         self.logger = GuardedLogger(logger or FluxSilentLogger(), self.redaction)
         sinks = () if trace is None else (trace,) if hasattr(trace, "emit") else tuple(trace)
         self.telemetry = Telemetry(sinks, on, self.logger, self.clock, self.redaction, Secrets(secrets), callbacks)
-        self._callbacks = callbacks
+        self.callbacks = callbacks
         self._waker = Waker(scheduler, self.clock, self.logger)
         if type(default_retries) is not int or default_retries < 0:
             message = f"default_retries must be a whole number from 0 on; got {default_retries!r}"
@@ -305,10 +305,10 @@ class FluxEngine:
         Using it again with the same payload changes nothing, with another it is a `Conflict`. `InvalidToken` for what
         this engine has not signed, `ExpiredToken` once its time is over or its step was retried.
         """
-        if self._callbacks is None:
+        if self.callbacks is None:
             message = "this engine has no keys to read callback tokens with; give it FluxEngine(callbacks=...)"
             raise InvalidToken(message)
-        ticket = self._callbacks.read(token, self.clock.now())
+        ticket = self.callbacks.read(token, self.clock.now())
         if ticket.tenant != self.tenant:
             message = f"this callback token belongs to another tenant than {self.tenant!r}, whose engine this is"
             raise InvalidToken(message)
@@ -702,8 +702,13 @@ class FluxEngine:
         return self.redaction.value(value)
 
     @property
+    def scheduler(self) -> Scheduler | None:
+        """The queue that goes on with instances in other invocations, if there is one."""
+        return self._waker.scheduler
+
+    @property
     def scheduled(self) -> bool:
-        """Whether there is a queue that goes on with instances in other invocations."""
+        """Whether there is such a queue."""
         return self._waker.scheduler is not None
 
     @property

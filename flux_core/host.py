@@ -29,10 +29,21 @@ _OURS: Final = 500
 class Host:
     """Serves requests, direct invocations, messages and sweeps with one engine. Thread-safe, as the engine is."""
 
-    def __init__(self, engine: FluxEngine, settings: HostSettings, *, only_callbacks: bool = False) -> None:
-        """With `only_callbacks` it answers `/callbacks/{token}` and nothing else."""
+    def __init__(
+        self,
+        engine: FluxEngine,
+        settings: HostSettings,
+        *,
+        only_callbacks: bool = False,
+        timekeeper: str | None = None,
+    ) -> None:
+        """With `only_callbacks` it answers `/callbacks/{token}` and nothing else.
+
+        `timekeeper`: an HTTP address of the cloud's, whose clock the doctor compares with this machine's.
+        """
         self.engine = engine
         self.settings = settings
+        self.timekeeper = timekeeper
         self._only_callbacks = only_callbacks
 
     def http(self, request: Request, remaining: Remaining | None = None) -> Response:
@@ -77,6 +88,8 @@ class Host:
             invocation.arguments["ahead"] = self.settings.sweep_ahead
         elif invocation.action == "purge":
             invocation.arguments["older_than"] = self.settings.purge_after
+        elif invocation.action == "doctor":
+            invocation.arguments["timekeeper"] = self.timekeeper
         reply = dispatch(self.engine, invocation, deadline, nudge=nudge)
         if reply.error is not None and reply.status >= _OURS:
             self.engine.logger.error("an invocation failed", error=repr(reply.error))

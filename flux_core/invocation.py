@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 SYNC: Final = "sync"
 ASYNC: Final = "async"
+PARTS: Final = ("api", "worker", "sweeper", "purge", "operator")
+"""What a function can be to the others; the last is a person with the command line. `flux_core.doctor` tries them."""
 
 _READABLE: Final = 80
 """Characters of a value that a message shows."""
@@ -59,6 +61,7 @@ _ANY = "anything"
 _MODE = f"{SYNC!r} (run as far as the deadline allows, the default) or {ASYNC!r} (record it and return)"
 _INCLUDE = f"a list of {', '.join(documents.INCLUDED)}"
 _STATUS = "a status, or a list of them"
+_PART = f"the part that the function plays ({', '.join(PARTS)})"
 _STEP = "the name of a step, or its number from 0 on"
 
 _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
@@ -70,6 +73,7 @@ _CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     _ANY: lambda _value: True,
     _MODE: lambda value: value in (SYNC, ASYNC),
     _INCLUDE: lambda value: type(value) is list and all(one in documents.INCLUDED for one in value),
+    _PART: lambda value: type(value) is str and value in PARTS,
     _STATUS: lambda value: type(value) is str or (type(value) is list and all(type(one) is str for one in value)),
     _STEP: lambda value: type(value) in {str, int},
 }
@@ -94,6 +98,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, str], dict[str, str]]]] = {
     "wake": (_INSTANCE, {"tenant": _TEXT, "hops": _NUMBER}),
     "sweep": ({}, {"limit": _LIMIT}),
     "purge": ({}, {"limit": _LIMIT}),
+    "doctor": ({}, {"part": _PART}),
 }
 """By action: the fields that it needs, and those that it may have."""
 
@@ -204,6 +209,8 @@ def dispatch(
                 return Reply(200, {"asked": engine.sweep(**arguments, deadline=deadline)})
             case "purge":
                 return _purge(engine, deadline, **arguments)
+            case "doctor":
+                return _examined(engine, **arguments)
             case "wake":
                 arguments.pop("hops", None)
                 return _tick(engine, arguments, deadline)
@@ -306,6 +313,14 @@ def _purge(
         raise Refused(message)
     purged = purge(engine, older_than, limit, deadline=deadline)
     return Reply(200, {"deleted": purged.deleted, "left": purged.left, "finished": purged.finished})
+
+
+def _examined(engine: FluxEngine, part: str = PARTS[0], timekeeper: str | None = None) -> Reply:
+    from flux_core.doctor import examine, healthy
+
+    findings = list(examine(engine, part, timekeeper))
+    told = [finding.tree() for finding in findings]
+    return Reply(200, {"part": part, "healthy": healthy(findings), "findings": told})
 
 
 def _answer(result: FluxResult, include: tuple[str, ...] = ()) -> Reply:

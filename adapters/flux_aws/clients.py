@@ -40,13 +40,20 @@ class Client:
     """A client of one service. Threads may share it."""
 
     def __init__(
-        self, service: str, sessions: Sessions | None = None, region: str | None = None, endpoint: str | None = None
+        self,
+        service: str,
+        sessions: Sessions | None = None,
+        region: str | None = None,
+        endpoint: str | None = None,
+        *,
+        read_timeout: float = READ_TIMEOUT,
     ) -> None:
-        """`region` and `endpoint` default to AWS's own settings. Makes nothing yet."""
+        """`region` and `endpoint` default to AWS's own settings; `read_timeout` is in seconds. Makes nothing yet."""
         self.service = service
         self._sessions = sessions or Sessions()
         self._region = region
         self._endpoint = endpoint
+        self._read_timeout = read_timeout
         self._making = threading.Lock()
         self._client: Any = None
 
@@ -69,7 +76,7 @@ class Client:
 
                 config = Config(
                     connect_timeout=CONNECT_TIMEOUT,
-                    read_timeout=READ_TIMEOUT,
+                    read_timeout=self._read_timeout,
                     retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
                     tcp_keepalive=True,
                 )

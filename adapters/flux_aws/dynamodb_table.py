@@ -81,13 +81,19 @@ def _make(client: Any, table: str) -> dict[str, Any]:
     return made
 
 
-def _check(found: dict[str, Any], table: str) -> None:
+def misfits(found: dict[str, Any]) -> list[str]:
+    """What of a table, as `describe_table` tells it, is not as Flux needs it."""
     indexes = {index["IndexName"]: index for index in found.get("GlobalSecondaryIndexes", ())}
     wrong = [] if _keys(found) == _keys(DESCRIPTION) else ["its primary key"]
     for index in DESCRIPTION["GlobalSecondaryIndexes"]:
         there = indexes.get(index["IndexName"])
         if there is None or _keys(there) != _keys(index) or not _projected(index) <= _projected(there):
             wrong.append(f"the index {index['IndexName']}")
+    return wrong
+
+
+def _check(found: dict[str, Any], table: str) -> None:
+    wrong = misfits(found)
     if wrong:
         raise DefinitionError(
             f"The DynamoDB table {table!r} exists, but is not what Flux needs (wrong: {', '.join(wrong)}); nothing in "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -58,34 +59,35 @@ def open_function(
         )
     logger, metrics = PowertoolsLogger(settings.host.log_level), EmfSink(settings.metrics)
     if engine is None:
-        engine = _engine(settings, workflows, storage, dict(options), logger, metrics)
+        given = {"logger": logger, **options}
+        if settings.metrics is not None:
+            sinks = given.get("trace") or ()
+            given["trace"] = (*((sinks,) if hasattr(sinks, "emit") else sinks), metrics)
+        engine = engine_of(settings, workflows, storage, **given)
     elif workflows or storage is not None or options:
         raise DefinitionError(
             "lambda_handler(engine=...) takes nothing else: give its workflows and options to the engine."
         )
     else:
         checked(engine, settings.host, queue=names.QUEUE_URL)
-    host = Host(engine, settings.host, only_callbacks=only_callbacks)
+    host = Host(engine, settings.host, only_callbacks=only_callbacks, timekeeper=timekeeper())
     return OpenFunction(host, logger, metrics, _path_of(settings.host.public_url))
 
 
-def _engine(
+def engine_of(
     settings: Settings,
-    workflows: Sequence[Workflow],
-    storage: WorkflowStorage | None,
-    options: dict[str, Any],
-    logger: PowertoolsLogger,
-    metrics: EmfSink,
+    workflows: Sequence[Workflow] = (),
+    storage: WorkflowStorage | None = None,
+    *,
+    sessions: Sessions | None = None,
+    **options: Any,
 ) -> FluxEngine:
-    sessions = Sessions()
+    """The engine that the settings describe; `storage` and `options` (those of `FluxEngine`) win over them."""
+    sessions = sessions or Sessions()
     if settings.host.payloads is not None and "payloads" not in options:
         from flux_blob import BlobPayloads
 
         options["payloads"] = BlobPayloads(_bucket(settings.host.payloads, PAYLOADS))
-    options.setdefault("logger", logger)
-    if settings.metrics is not None:
-        sinks = options.get("trace") or ()
-        options["trace"] = (*((sinks,) if hasattr(sinks, "emit") else sinks), metrics)
     scheduler = options.pop("scheduler", None)
     if scheduler is None and settings.queue_url is not None:
         # Without a sweeper nobody would begin a new chain: better one that Lambda may cut than one that ends.
@@ -105,6 +107,13 @@ def _engine(
         keys=keys,
         **options,
     )
+
+
+def timekeeper() -> str:
+    """The address of AWS's whose clock is compared with this machine's: one that a function in a network can reach."""
+    region = names.region() or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return os.environ.get(names.ENDPOINT) or os.environ.get("AWS_ENDPOINT_URL") or f"https://dynamodb.{region}.{suffix}"
 
 
 def _storage(settings: Settings, sessions: Sessions) -> WorkflowStorage:

@@ -7,7 +7,7 @@ not given come from where the service's own tools take them: environment, role, 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from flux_core.errors import DefinitionError, StorageUnavailable
 
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flux_blob.objects import ObjectStore
+
+
+_ENDPOINTS: Final = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""Where obstore finds the address of a service that is somewhere else."""
 
 
 class Advice(NamedTuple):
@@ -84,8 +91,9 @@ def _obstore(place: Place, options: Mapping[str, Any], timeout: float) -> Object
 
     advice = _ADVICE[place.scheme](place.name)
     limit = timedelta(seconds=timeout)
-    asked = options.get("endpoint") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    plain = str(asked).startswith("http://")
+    named = (os.environ.get(name) for name in _ENDPOINTS.get(place.scheme, ()))
+    asked = options.get("endpoint") or next(filter(None, named), "")
+    plain = str(asked).startswith("http://")  # that of an emulator: whoever writes it so has asked for it
     client = {"timeout": limit, "connect_timeout": min(limit, timedelta(seconds=2)), "allow_http": plain}
     retry = {"max_retries": 0, "retry_timeout": limit}
     try:

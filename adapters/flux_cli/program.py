@@ -15,6 +15,7 @@ from flux_cli.commands import (
     check,
     control,
     dev,
+    doctor,
     exporting,
     importing,
     init,
@@ -109,6 +110,7 @@ _COMMANDS: Final[dict[str, Callable[..., None]]] = {
     "import": importing.import_file,
     "purge": purge.purge,
     "check": check.check,
+    "doctor": doctor.doctor,
     "init": init.init,
     "build": build.build,
 }

@@ -26,8 +26,8 @@ _LEFT_OUT: Final = frozenset({"__pycache__", ".terraform", "tests"})
 class Starter(NamedTuple):
     """One kind of project."""
 
-    template: str
-    """Its folder in `templates/`."""
+    templates: tuple[str, ...]
+    """Its folders in `templates/`; of two files in one place that of the later folder is taken."""
     commands: tuple[str, ...]
     """What to type next, in the project's folder."""
     infra: tuple[tuple[str, str], ...] = ()
@@ -45,24 +45,24 @@ _TESTED: Final = (
 _KEYS: Final = 'export TF_VAR_callback_keys="k1:$(openssl rand -hex 32)"'
 _APPLIED: Final = ("terraform init", "terraform apply")
 STARTERS: Final = {
-    "local": Starter("local", (*_TESTED, "flux dev --app app:engine"), source="."),
+    "local": Starter(("local",), (*_TESTED, "flux dev --app app:engine"), source="."),
     "aws": Starter(
-        "aws-sam",
+        ("aws", "aws-sam"),
         (*_TESTED, "sam build", "sam deploy"),
         (("aws/sam/template.yaml", "template.yaml"), ("aws/sam/README.md", "STACK.md")),
     ),
     "aws-terraform": Starter(
-        "aws-terraform",
+        ("aws", "aws-terraform"),
         (*_TESTED, "flux build aws", _KEYS, *_APPLIED),
         (("aws/terraform", "flux"),),
     ),
     "gcp": Starter(
-        "gcp-terraform",
+        ("gcp-terraform",),
         (*_TESTED, "flux build gcp", _KEYS, *_APPLIED),
         (("gcp/terraform", "flux"),),
     ),
     "azure": Starter(
-        "azure-terraform",
+        ("azure-terraform",),
         (*_TESTED, "flux build azure", _KEYS, *_APPLIED),
         (("azure/terraform", "flux"),),
     ),
@@ -96,8 +96,9 @@ def rendered(starter: Starter, variables: Mapping[str, str]) -> dict[PurePosixPa
             raise CommandFailed(f"this installation of Flux has no {INFRA}/{origin}; install it anew", UNUSABLE)
         for path, file in _files(found):
             files[PurePosixPath(place) / path] = file.read_bytes()
-    for path, file in _files(templates / starter.template):
-        files[_placed(path, starter)] = filled(file, known)
+    for name in starter.templates:
+        for path, file in _files(templates / name):
+            files[_placed(path, starter)] = filled(file, known)
     return files
 
 

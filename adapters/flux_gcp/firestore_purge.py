@@ -49,16 +49,21 @@ def purge(wire: Wire, instance: str, seq: int, by: str) -> bool:
     grave = names.record(instance, seq + 1)
     rest = _rest(wire, instance, seq)
     first, rest = rest[:BATCH], rest[BATCH:]
-    writes = [create(grave, _tombstone(by, left=bool(rest))), delete(instance), *map(delete, first)]
-    if wire.commit(writes, wire.end()) == WRITTEN:
-        return not rest or finish(wire, instance, seq, by)
-    (found,) = wire.get([grave], wire.end())
-    if found is None or not is_tombstone(found):
-        return False  # somebody has written a record, or deleted it all, meanwhile
-    if is_left(found):
-        return finish(wire, instance, seq, by)
-    mine: bool = found.fields["purged_by"].string_value == by
-    return mine
+    tombstone = _tombstone(by, left=bool(rest))
+    removed = [delete(instance), *map(delete, first)]
+    mark = create(grave, tombstone)
+    while wire.commit([mark, *removed], wire.end()) != WRITTEN:
+        found, newest = wire.get([grave, names.record(instance, seq)], wire.end())
+        if found is None or not is_tombstone(found):
+            return False  # somebody has written a record, or deleted it all, meanwhile
+        if is_left(found):
+            return finish(wire, instance, seq, by)
+        if found.fields["purged_by"].string_value == by:
+            return True
+        if newest is None:
+            return False
+        mark = replace(grave, tombstone, found)  # it is that of an earlier instance of this id
+    return not rest or finish(wire, instance, seq, by)
 
 
 def finish(wire: Wire, instance: str, seq: int, by: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flux_core.doctor import OK, PROBE, examine
+from flux_core.engine import FluxEngine
 from flux_core.testing.store_case import ALL_BYTES, NOW, StoreCase, header, letter, ref, same, together
 
 if TYPE_CHECKING:
@@ -13,6 +15,18 @@ if TYPE_CHECKING:
 
 class LifeCases(StoreCase):
     """Purge removes one instance wholly or not at all; opening again loses nothing that was acknowledged."""
+
+    # --- what the doctor does ------------------------------------------------------------------------------------
+
+    def test_the_doctor_finds_nothing_wrong_however_often_and_removes_what_he_left(self) -> None:
+        engine = FluxEngine(self.store)
+        for _ in range(2):
+            for part in ("api", "worker", "sweeper", "operator", "purge"):
+                same(
+                    [one for one in examine(engine, part) if one.standing != OK], [], f"what the doctor of {part} found"
+                )
+        same(self.store.read(PROBE), [], "the log of the doctor's own instance, purged")
+        same(self.store.mail(PROBE), [], "its mailbox")
 
     # --- purge -------------------------------------------------------------------------------------------------
 
@@ -45,6 +59,12 @@ class LifeCases(StoreCase):
         won = together(4, lambda _: self.store.purge(ref(), 2))
         same(won.count(True), 1, "the number of purges at the same time that were told they did it")
         same(self.store.purge(ref(), 2), False, "purge of an instance that is gone")
+
+    def test_an_id_can_be_used_and_purged_again_and_again(self) -> None:
+        for _ in range(3):
+            self._full(ref())
+            same(self.store.purge(ref(), 2), True, "purge of the next instance of an id")
+            same(self.store.read(ref()), [], "the log after it")
 
     def test_purge_leaves_all_others_alone(self) -> None:
         others = [ref("10"), ref("1:"), ref("0"), ref("1", workflow="refund"), ref("1", tenant="other")]

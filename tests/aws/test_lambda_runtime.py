@@ -144,6 +144,18 @@ class TestThePump:
         assert failed_items(Outcome(None)) == failed_items(Outcome({})) == set()
         assert failed_items(Outcome({"batchItemFailures": []})) == set()
 
+    def test_takes_every_answer_for_a_success_where_the_mapping_has_no_partial_ones(
+        self, open_queue: Callable[..., Queue]
+    ) -> None:
+        queue = open_queue(visibility=60)
+        queue.send("a")
+        Pump(queue, Consumer(fails("a")), partial=False).once()
+        assert queue.depth() == 0
+
+    def test_finds_a_queue_that_is_there_with_its_dead_letter_queue(self, open_queue: Callable[..., Queue]) -> None:
+        queue = open_queue()
+        assert Queue.at(queue.client, queue.url) == queue
+
     def test_delivers_twice_and_out_of_order_on_demand(self, open_queue: Callable[..., Queue]) -> None:
         queue, consumer = open_queue(visibility=600), Consumer()
         sent = [f"{number:02}" for number in range(20)]

@@ -1,4 +1,4 @@
-"""A function app deployed for one test: on Microsoft's engine, with a queue and a container of its own in Azurite."""
+"""A function app deployed for a test: on Microsoft's engine, with a queue and a container of its own in Azurite."""
 
 from __future__ import annotations
 
@@ -25,8 +25,51 @@ TRIES = 3
 PUBLIC = "https://flux.azurewebsites.net"
 
 
-class Deployment:
-    """The app, its queue and its folder."""
+class App:
+    """An app on the host, and its queue."""
+
+    def __init__(self, host: Host, connection: str) -> None:
+        """`connection`: the string by which the account of its queue is reached."""
+        self.host = host
+        self.listener: Listener = host.queue(connection)
+        self.listener.client.create_queue()
+
+    def http(
+        self,
+        method: str,
+        target: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        key: str | None = KEY,
+        worker: int | None = None,
+    ) -> Answer:
+        """A request; again where it is told to come again, since Azurite on a busy machine may not answer in time."""
+        for _ in range(TRIES - 1):
+            answer = self.host.http(method, target, body, headers, key=key, worker=worker)
+            if answer.status != 503:
+                return answer
+        return self.host.http(method, target, body, headers, key=key, worker=worker)
+
+    def until(self, done: Callable[[], object], meanwhile: Callable[[], object] | None = None) -> None:
+        """Pump the queue, or do that, until it is done."""
+        give_up_at = time.monotonic() + PATIENCE
+        while not done():
+            assert time.monotonic() < give_up_at, self.evidence()
+            if not (self.listener.pump() if meanwhile is None else meanwhile()):
+                time.sleep(0.05)
+
+    def evidence(self) -> object:
+        """What helps to see why nothing happens."""
+        return self.log()[-3000:]
+
+    def log(self) -> str:
+        """What the workers logged."""
+        return self.host.log.read_text(errors="replace")
+
+
+class Deployment(App):
+    """The app of the tests, with its folder."""
 
     def __init__(
         self,
@@ -59,9 +102,7 @@ class Deployment:
             FOLDER: str(folder),
             **more,
         }
-        self.host = Host(folder, self.environment, workers)
-        self.listener: Listener = self.host.queue(self.connection)
-        self.listener.client.create_queue()
+        super().__init__(Host(folder, self.environment, workers), self.connection)
 
     def __enter__(self) -> Self:
         return self
@@ -70,23 +111,6 @@ class Deployment:
         self.host.close()
 
     # --- what a caller does ----------------------------------------------------------------------------------------
-
-    def http(
-        self,
-        method: str,
-        target: str,
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        key: str | None = KEY,
-        worker: int | None = None,
-    ) -> Answer:
-        """A request; again where it is told to come again, since Azurite on a busy machine may not answer in time."""
-        for _ in range(TRIES - 1):
-            answer = self.host.http(method, target, body, headers, key=key, worker=worker)
-            if answer.status != 503:
-                return answer
-        return self.host.http(method, target, body, headers, key=key, worker=worker)
 
     def execute(
         self, workflow: str, id_: str, body: object = None, *, mode: str = "sync", worker: int | None = None
@@ -107,14 +131,6 @@ class Deployment:
         return told
 
     # --- what the platform does ------------------------------------------------------------------------------------
-
-    def until(self, done: Callable[[], object], meanwhile: Callable[[], object] | None = None) -> None:
-        """Pump the queue, or do that, until it is done."""
-        give_up_at = time.monotonic() + PATIENCE
-        while not done():
-            assert time.monotonic() < give_up_at, (self.ledger(), self.log()[-3000:])
-            if not (self.listener.pump() if meanwhile is None else meanwhile()):
-                time.sleep(0.05)
 
     def until_ended(self, workflow: str, id_: str, status: str = "completed", *, swept: bool = False) -> dict[str, Any]:
         """Pump the queue, after a sweep if so wanted, until the instance has ended, as it should."""
@@ -141,6 +157,6 @@ class Deployment:
         """The steps of an instance of which the ledger says that, in order."""
         return [step for _, step, said, _ in self.ledger(id_) if said == what]
 
-    def log(self) -> str:
-        """What the workers logged."""
-        return self.host.log.read_text(errors="replace")
+    def evidence(self) -> object:
+        """What its steps have done, too."""
+        return self.ledger(), super().evidence()

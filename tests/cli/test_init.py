@@ -160,7 +160,7 @@ def test_an_installation_without_templates_says_so(flux: Flux, monkeypatch: pyte
 
 def test_every_starter_has_a_template_of_its_own() -> None:
     folders = {path.name for path in (ROOT / "templates").iterdir() if path.is_dir()}
-    assert {starter.template for starter in STARTERS.values()} == folders - {"shared"}
+    assert {name for starter in STARTERS.values() for name in starter.templates} == folders - {"shared"}
     assert starters.STARTERS is STARTERS
 
 

@@ -159,7 +159,12 @@ class TestAnActionIsItsVerb:
             assert one.header(ref) == other.header(ref)
 
     def test_and_none_is_forgotten(self) -> None:
-        assert {name.partition(",")[0].partition(" ")[0] for name in VERBS} | {"list", "purge", "sweep"} == set(ACTIONS)
+        assert {name.partition(",")[0].partition(" ")[0] for name in VERBS} | {
+            "list",
+            "purge",
+            "sweep",
+            "doctor",
+        } == set(ACTIONS)
 
     def test_a_list(self) -> None:
         world = World()
@@ -278,6 +283,7 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
     "wake": {"workflow": "w", "id": "i", "tenant": "t", "hops": 0},
     "sweep": {"limit": 1},
     "purge": {"limit": 1},
+    "doctor": {"part": "worker"},
 }
 NEEDED: Final = {"workflow", "id", "name", "token", "step"}
 FREE: Final = {"input", "payload", "output"}
@@ -286,6 +292,7 @@ WRONG: Final[dict[str, tuple[str, list[Any]]]] = {
     "include": ("a list of data, history", ["data", [1], ["Data"], [[]], {}, 0]),
     "data": ("an object", [[], "a", 1, True]),
     "force": ("true or false", [0, 1, "true", [], {}]),
+    "part": (r"the part that the function plays \(api, worker, ", ["", "all", 1, True, [], {}]),
     "hops": ("a whole number from 0 on", [-1, 0.5, "1", True, []]),
     "limit": ("a whole number from 1 to 1000", [0, -1, 1001, 1.0, "5", True, [], 10**30]),
     "status": ("a status, or a list of them", [1, {}, [1], [["failed"]], True]),

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+pytest.register_assert_rewrite("tests.infra.orders", "tests.infra.on_lambda")
+
+
 @pytest.fixture(scope="session")
 def template() -> dict[str, Any]:
     """The SAM template as it is written."""

@@ -55,6 +55,10 @@ class Stack(NamedTuple):
             aws_secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
         )
 
+    def speak_plain_http(self, bucket: str) -> None:
+        """The server does, and a policy of the bucket's refuses it: take the policy away."""
+        self.client("s3").delete_bucket_policy(Bucket=bucket)
+
     def made(self) -> dict[str, str]:
         """By logical id, what each resource is called now. moto tells those of a false condition too, without an id."""
         found = self.client("cloudformation").describe_stack_resources(StackName=self.name)["StackResources"]

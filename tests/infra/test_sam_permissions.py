@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from flux_aws import lambda_handler
-from flux_aws.rotation import STEPS, rotation_handler
-from flux_core import NonRetryable, create_workflow, wait
+from flux_aws.rotation import STEPS
 from flux_core.callbacks import parsed_keys
 from flux_core.system import SystemClock
-from tests.aws.events import context, records, request
 from tests.infra import sam
+from tests.infra.deployed import Deployed
 from tests.infra.stack import Stack
 
 if TYPE_CHECKING:
@@ -35,6 +33,7 @@ UNUSED = {
 """What no call here needs, and why it is allowed nevertheless."""
 OF_THE_PLATFORM = ("logs:", "kms:", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 """What Lambda itself does by a function's role."""
+
 DAY = 86_400_000
 
 
@@ -53,86 +52,20 @@ class Call(NamedTuple):
     resource: str
 
 
-def prepare(ctx: Any) -> str:
-    return "large" * 20_000
-
-
-def ask(ctx: Any) -> Any:
-    ctx.callback_url("approval")
-    return wait("approval", timeout=600)
-
-
-def ship(ctx: Any) -> str:
-    if ctx.input.get("fails") and not ctx.data.get("mended"):
-        message = "no parcel"
-        raise NonRetryable(message)
-    return "shipped"
-
-
-order = create_workflow("order").step("prepare", prepare).step("ask", ask).step("ship", ship)
-
-
-class Deployed:
-    """The functions of a stack, each with its own environment and access key."""
-
-    def __init__(self, stack: Stack, patch: pytest.MonkeyPatch) -> None:
-        self.stack = stack
-        self._patch = patch
-        self._handlers: dict[str, Any] = {}
-
-    def call(self, function: str, event: object) -> Any:
-        """Invoke it; what it opens, it opens in its own environment."""
-        with self._patch.context() as patch:
-            for name, value in self._environment(function).items():
-                patch.setenv(name, value)
-            if function == "Rotation":
-                return rotation_handler()(event, context())
-            if function not in self._handlers:
-                options: dict[str, Any] = {"clock": Tomorrow()} if function == "Purge" else {}
-                self._handlers[function] = lambda_handler(order, **options)
-            return self._handlers[function](event, context())
-
-    def http(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """A request to the API."""
-        answer = self.call("Api", request(method, path, body))
-        assert answer["statusCode"] < 300, answer
-        return dict(json.loads(answer["body"]))
-
-    def pump(self) -> int:
-        """Bring the worker what is in the queue; how many messages that were."""
-        queue, sqs = self.stack.made()["WorkQueue"], self.stack.client("sqs")
-        brought = 0
-        while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
-            failed = self.call("Worker", records(*(one["Body"] for one in messages)))
-            assert failed == {"batchItemFailures": []}
-            for one in messages:
-                sqs.delete_message(QueueUrl=queue, ReceiptHandle=one["ReceiptHandle"])
-            brought += len(messages)
-        return brought
-
-    def _environment(self, function: str) -> dict[str, str]:
-        told = self.stack.client("lambda").get_function_configuration(
-            FunctionName=self.stack.made()[f"{function}Function"]
-        )
-        given = {name: str(value) for name, value in told["Environment"]["Variables"].items()}
-        return {
-            **given,
-            **self.stack.server.environment,
-            "AWS_ENDPOINT_URL": self.stack.server.endpoint,
-            "AWS_ACCESS_KEY_ID": function,
-        }
-
-
 @pytest.fixture(scope="module")
 def calls(moto_cloud: Moto, translated: dict[str, Any]) -> list[Call]:
     stack = Stack.create(moto_cloud, "flux-permissions", translated, PurgeAfterSeconds=3600)
-    # The server speaks plain HTTP, which the bucket's policy refuses.
-    stack.client("s3").delete_bucket_policy(Bucket=stack.made()["PayloadBucket"])
+    stack.speak_plain_http(stack.made()["PayloadBucket"])
+    asked(moto_cloud)  # what others have asked before does not count
     with pytest.MonkeyPatch.context() as patch:
-        play(Deployed(stack, patch))
-    with urllib.request.urlopen(f"{moto_cloud.endpoint}/asked") as answer:  # noqa: S310 -- a server of our own
-        asked = json.load(answer)
-    return [call for one in asked if one["who"] in FUNCTIONS for call in called(one)]
+        play(Deployed(stack, patch, Tomorrow()))
+    return [call for one in asked(moto_cloud) if one["who"] in FUNCTIONS for call in called(one)]
+
+
+def asked(server: Moto) -> list[dict[str, Any]]:
+    """Who has asked the server for what since the last time."""
+    with urllib.request.urlopen(f"{server.endpoint}/asked") as answer:  # noqa: S310 -- a server of our own
+        return list(json.load(answer))
 
 
 def play(deployed: Deployed) -> None:
@@ -159,6 +92,12 @@ def play(deployed: Deployed) -> None:
     for step in STEPS:
         deployed.call("Rotation", {"SecretId": secret, "ClientRequestToken": token, "Step": step})
     assert list(parsed_keys(manager.get_secret_value(SecretId=secret)["SecretString"])) == ["k1", "k2"]
+
+    for function in FUNCTIONS[:-1]:  # all but the rotation, which only Secrets Manager asks
+        told = deployed.call(function, {"action": "doctor", "part": function.lower()})
+        failed = {one["subject"] for one in told["findings"] if one["standing"] == "failure"}
+        assert failed == ({"clock"} if function == "Purge" else set()), told
+    assert deployed.pump() >= 1
 
     assert deployed.call("Purge", {"action": "purge"}) == {"deleted": 2, "left": 0, "finished": True}
     assert deployed.http("GET", "/workflows/order/executions")["items"] == []

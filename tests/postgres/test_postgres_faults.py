@@ -389,7 +389,7 @@ class TestTimeouts:
     def test_a_lock_that_somebody_holds_ends_the_call_in_time(
         self, store: PostgresStorage, opened: Opened, schema: str, postgres: Postgres
     ) -> None:
-        impatient = opened(timeout=0.3)
+        impatient = opened(timeout=1.0)
         impatient.read(ORDER)
         with psycopg.connect(postgres.url) as other:
             other.execute(f"INSERT INTO {schema}.log VALUES ('acme/order/1', 0, 'x')".encode())
@@ -403,7 +403,7 @@ class TestTimeouts:
     def test_a_server_that_says_nothing_ends_the_call_in_time(
         self, store: PostgresStorage, opened: Opened, wire: Wire
     ) -> None:
-        far = opened(through(wire), timeout=0.3)
+        far = opened(through(wire), timeout=1.0)
         far.read(ORDER)
         wire.silent = True
         begun = time.monotonic()

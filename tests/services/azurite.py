@@ -29,7 +29,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flux
 INSTALL = "npm install --prefix ~/.cache/flux-tests/azurite azurite@3 (make test does it; needs Node.js with npm)"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""The account that every Azurite has; it is no secret."""
+"""The account that every Azurite has unless told otherwise; it is no secret."""
 PATIENCE = 180.0
 """Seconds that a busy machine may need to start it."""
 
@@ -38,17 +38,18 @@ class Azurite(NamedTuple):
     """A service that answers."""
 
     endpoint: str
+    account: str = ACCOUNT
 
     def create_container(self, name: str) -> None:
         """By the REST interface, since obstore cannot."""
         date, version = formatdate(usegmt=True), "2021-12-02"
-        what = f"/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
+        what = f"/{self.account}/{self.account}/{name}\nrestype:container"
         signed = "PUT" + "\n" * 12 + f"x-ms-date:{date}\nx-ms-version:{version}\n{what}"
         digest = hmac.new(base64.b64decode(KEY), signed.encode(), hashlib.sha256).digest()
         headers = {
             "x-ms-date": date,
             "x-ms-version": version,
-            "Authorization": f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}",
+            "Authorization": f"SharedKey {self.account}:{base64.b64encode(digest).decode()}",
             "Content-Length": "0",
         }
         request = urllib.request.Request(f"{self.endpoint}/{name}?restype=container", method="PUT", headers=headers)  # noqa: S310 -- our own
@@ -60,10 +61,11 @@ class AzuriteQueue(NamedTuple):
     """The queues of such an account."""
 
     endpoint: str
+    account: str = ACCOUNT
 
     def connection(self, blobs: str | None = None) -> str:
         """A connection string, as the setting AzureWebJobsStorage holds one."""
-        parts = ["DefaultEndpointsProtocol=http", f"AccountName={ACCOUNT}", f"AccountKey={KEY}"]
+        parts = ["DefaultEndpointsProtocol=http", f"AccountName={self.account}", f"AccountKey={KEY}"]
         parts.append(f"QueueEndpoint={self.endpoint}")
         return ";".join(parts + ([f"BlobEndpoint={blobs}"] if blobs else []))
 
@@ -74,7 +76,7 @@ def program(service: str = "blob") -> str | None:
     return shutil.which(f"azurite-{service}") or (str(kept) if kept.is_file() else None)
 
 
-def start(log: Path, service: str = "blob") -> tuple[subprocess.Popen[bytes], Azurite]:
+def start(log: Path, service: str = "blob", account: str = ACCOUNT) -> tuple[subprocess.Popen[bytes], Azurite]:
     """Start the `service`, blob or queue, and wait until it answers; the caller ends the process."""
     command = program(service)
     if command is None or shutil.which("node") is None:
@@ -89,6 +91,7 @@ def start(log: Path, service: str = "blob") -> tuple[subprocess.Popen[bytes], Az
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env={**os.environ, "AZURITE_ACCOUNTS": f"{account}:{KEY}"},
         )
     give_up_at = time.monotonic() + PATIENCE
     while not answers(port):
@@ -97,7 +100,7 @@ def start(log: Path, service: str = "blob") -> tuple[subprocess.Popen[bytes], Az
             process.wait()
             missing(f"Azurite ({log.read_text(errors='replace')[-500:]})", INSTALL)
         time.sleep(0.1)
-    return process, Azurite(f"http://127.0.0.1:{port}/{ACCOUNT}")
+    return process, Azurite(f"http://127.0.0.1:{port}/{account}", account)
 
 
 def answers(port: int) -> bool:

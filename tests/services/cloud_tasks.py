@@ -82,6 +82,8 @@ class CloudTasks(grpc.GenericRpcHandler):
         self.created: list[Task] = []
         """Requests that were taken, in their order."""
         self.calls = 0
+        self.hosts: dict[str, str] = {}
+        """Where servers are whose names nobody else resolves: `host:port` by the name in a task's address."""
         self.pause_first, self.pause_most = 0.05, 0.4
         """The queue's min_backoff and max_backoff, seconds."""
         self._queues: set[str] = set()
@@ -102,9 +104,9 @@ class CloudTasks(grpc.GenericRpcHandler):
 
     # --- what a test asks for --------------------------------------------------------------------------------
 
-    def queue(self) -> str:
-        """A queue of a name that was never used."""
-        name = f"projects/flux-test/locations/europe-west1/queues/wakes-{next(self._numbers)}"
+    def queue(self, name: str | None = None) -> str:
+        """A queue, of a name that was never used where none is given."""
+        name = name or f"projects/flux-test/locations/europe-west1/queues/wakes-{next(self._numbers)}"
         self._queues.add(name)
         return name
 
@@ -234,7 +236,8 @@ class CloudTasks(grpc.GenericRpcHandler):
         else:
             limit = _DEFAULT_DEADLINE / self.hurry
         url = urlsplit(request.url)
-        connection = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=limit)
+        host = self.hosts.get(url.netloc, url.netloc)
+        connection = http.client.HTTPConnection(host, timeout=limit)
         try:
             connection.request("POST", url.path or "/", request.body, headers)
             status = connection.getresponse().status

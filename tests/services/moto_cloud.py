@@ -9,9 +9,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import urllib.request
 from typing import Any, Final
 
 from moto.awslambda import urls
+from moto.awslambda.models import EventSourceMapping, LambdaFunction
 from moto.awslambda.responses import LambdaResponse
 from moto.sqs.models import Queue, SQSBackend
 from werkzeug.serving import make_server
@@ -20,6 +22,7 @@ from tests.services.moto_server import KeepsConnections, OneAtATime
 
 _SCOPE: Final = re.compile(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/")
 _RECURSION: Final[dict[str, str]] = {}
+_FUNCTIONS: Final = {"at": ""}
 
 
 def _function(response: Any) -> str:
@@ -44,8 +47,49 @@ def _teach_recursion() -> None:
     urls.url_paths[pattern] = LambdaResponse.dispatch
 
 
-def _teach_redrive_permission() -> None:
-    """Attributes that moto forgets and Terraform waits for: RedriveAllowPolicy, and Policy when others are set."""
+def _invoke(response: Any) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(f"{_FUNCTIONS['at']}/{_function(response)}", response.body.encode())  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310 -- a server of the test's own
+        failed = answer.headers.get("X-Failed")
+        return 200, {"x-amz-function-error": failed} if failed else {}, answer.read()
+
+
+def _teach_invoking() -> None:
+    """Invocations go to the address that was put to /functions, instead of into a container."""
+    responses: Any = LambdaResponse
+    responses.invoke = _invoke
+
+
+def _teach_functions() -> None:
+    """What Terraform compares with what it asked for: where a function logs to, and the alias of a mapping."""
+    functions: Any = LambdaFunction
+    mappings: Any = EventSourceMapping
+    make, change, tell = functions.__init__, functions.update_configuration, functions.get_configuration
+    tell_mapping = mappings.get_configuration
+    name = "LoggingConfig"
+
+    def make_and_keep(function: Any, account_id: str, spec: dict[str, Any], *rest: Any, **more: Any) -> None:
+        function.logging_config = spec.get(name)
+        make(function, account_id, spec, *rest, **more)
+
+    def change_and_keep(function: Any, config_updates: dict[str, Any]) -> dict[str, Any]:
+        function.logging_config = config_updates.get(name, function.logging_config)
+        return dict(change(function, config_updates))
+
+    def tell_all(function: Any, *rest: Any, **more: Any) -> dict[str, Any]:
+        known = {} if function.logging_config is None else {name: function.logging_config}
+        return {**tell(function, *rest, **more), **known}
+
+    def tell_alias(mapping: Any) -> dict[str, Any]:
+        named = {"FunctionArn": mapping.function_name} if mapping.function_name.startswith("arn:") else {}
+        return {**tell_mapping(mapping), **named}
+
+    functions.__init__, functions.update_configuration = make_and_keep, change_and_keep
+    functions.get_configuration, mappings.get_configuration = tell_all, tell_alias
+
+
+def _teach_queues() -> None:
+    """What Terraform waits for: RedriveAllowPolicy, Policy when others are set, RedrivePolicy without a blank."""
     name = "RedriveAllowPolicy"
     queues: Any = Queue
     backends: Any = SQSBackend
@@ -65,6 +109,8 @@ def _teach_redrive_permission() -> None:
         kept = getattr(backend.get_queue(queue_name), "redrive_permission", None)
         if kept is not None and {name, "All"} & {*attribute_names}:
             found[name] = kept
+        if found.get("RedrivePolicy"):
+            found["RedrivePolicy"] = json.dumps(json.loads(found["RedrivePolicy"]), separators=(",", ":"))
         return dict(found)
 
     queues._set_attributes = set_and_keep
@@ -78,7 +124,10 @@ def _leave_messages_alone() -> None:
 
 
 class Recorded:
-    """A WSGI application around the server's, which keeps who asked for what: GET /asked gives it, and begins anew."""
+    """A WSGI application around the server's, which keeps who asked for what: GET /asked gives it, and begins anew.
+
+    PUT /functions says at which address functions answer.
+    """
 
     def __init__(self, application: Any) -> None:
         self._application = application
@@ -89,6 +138,10 @@ class Recorded:
             told, self._asked = self._asked, []
             start_response("200 OK", [("Content-Type", "application/json")])
             return [json.dumps(told).encode()]
+        if environ["PATH_INFO"] == "/functions":
+            _FUNCTIONS["at"] = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
+            start_response("204 No Content", [])
+            return []
         scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
         if scope is not None:
             target = environ.get("HTTP_X_AMZ_TARGET", "")
@@ -115,7 +168,9 @@ def main() -> None:
 
     moto_rotation.teach()
     _teach_recursion()
-    _teach_redrive_permission()
+    _teach_invoking()
+    _teach_functions()
+    _teach_queues()
     _leave_messages_alone()
     server = make_server("127.0.0.1", 0, Recorded(OneAtATime()), threaded=True, request_handler=KeepsConnections)
     moto_types.serve_from(f"http://127.0.0.1:{server.port}")

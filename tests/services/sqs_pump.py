@@ -54,6 +54,13 @@ class Queue(NamedTuple):
         arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         return cls(client, url, dead, arn)
 
+    @classmethod
+    def at(cls, client: Any, url: str) -> Queue:
+        """One that is there, with the dead-letter queue that its policy names."""
+        told = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn", "RedrivePolicy"])["Attributes"]
+        dead = json.loads(told["RedrivePolicy"])["deadLetterTargetArn"].rpartition(":")[2]
+        return cls(client, url, client.get_queue_url(QueueName=dead)["QueueUrl"], told["QueueArn"])
+
     def send(self, body: object, **options: Any) -> None:
         """Put a message into it; what is no text is written as JSON."""
         text = body if isinstance(body, str) else json.dumps(body)
@@ -75,7 +82,8 @@ class Pump:
     """Polls `queue` and invokes `function`, as the one thread that calls it goes on.
 
     `copies`: how often each batch is delivered before it is deleted. `disorder`: a generator that shuffles what is in
-    the queue, so that the order of sending means nothing.
+    the queue, so that the order of sending means nothing. `partial`: whether the mapping has ReportBatchItemFailures;
+    without it every answer is taken to mean that all went well.
     """
 
     def __init__(
@@ -86,11 +94,13 @@ class Pump:
         batch: int = 10,
         copies: int = 1,
         disorder: random.Random | None = None,
+        partial: bool = True,
     ) -> None:
         self.queue = queue
         self.batch = batch
         self.copies = copies
         self.disorder = disorder
+        self.partial = partial
         self.outcomes: list[Outcome] = []
         self._function = function
 
@@ -120,6 +130,7 @@ class Pump:
         answer = self.queue.client.receive_message(
             QueueUrl=self.queue.url,
             MaxNumberOfMessages=min(self.batch, 10),
+            WaitTimeSeconds=0,
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
@@ -129,7 +140,7 @@ class Pump:
         event = {"Records": [self._record(message) for message in messages]}
         outcomes = [self._function(event) for _ in range(self.copies)]
         self.outcomes += outcomes
-        failed = failed_items(outcomes[-1])
+        failed = failed_items(outcomes[-1], partial=self.partial)
         for message in messages:
             if failed is not None and message["MessageId"] not in failed:
                 with suppress(self.queue.client.exceptions.ReceiptHandleIsInvalid):
@@ -151,10 +162,12 @@ class Pump:
         }
 
 
-def failed_items(outcome: Outcome) -> set[str] | None:
+def failed_items(outcome: Outcome, *, partial: bool = True) -> set[str] | None:
     """The messages that stay; None: all of them."""
     if outcome.error is not None:
         return None
+    if not partial:
+        return set()
     answer = outcome.payload
     if answer is None or answer == {}:
         return set()

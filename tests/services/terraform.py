@@ -6,12 +6,13 @@ The provider of AWS is the real one, where a mirror of it is on the machine; tho
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.services.missing import missing
 
@@ -50,6 +51,16 @@ class Outcome(NamedTuple):
     code: int
     text: str
     """What it wrote, to both of its outputs."""
+
+
+class Resource(NamedTuple):
+    """A resource of a module, with names that a mock has made up for what only the cloud knows."""
+
+    type: str
+    name: str
+    key: str
+    """Of `for_each`; empty where there is one."""
+    values: dict[str, Any]
 
 
 class Module:
@@ -94,6 +105,21 @@ class Module:
         assert outcome.code == 0, f"terraform {' '.join(arguments)}\n{outcome.text}"
         return outcome.text
 
+    def planned(self, test: str) -> list[Resource]:
+        """The resources that a plan would make, those of modules too.
+
+        `test` is a test file with mocks and one run that plans; what mocks make up is known to the plan where they
+        have `override_during = plan`.
+        """
+        file = self.folder / "tests" / "planned.tftest.hcl"
+        file.write_text(test)
+        told = self.check("test", "-json", "-verbose", f"-filter=tests/{file.name}")
+        file.unlink()
+        lines = [json.loads(line) for line in told.splitlines()]
+        (plan,) = (line["test_plan"] for line in lines if line["type"] == "test_plan")
+        found = [one for one in plan["resource_changes"] if one["mode"] == "managed"]
+        return [Resource(one["type"], one["name"], str(one.get("index", "")), one["change"]["after"]) for one in found]
+
 
 def aws_module(source: Path, folder: Path, environment: Mapping[str, str]) -> Module:
     """A module on the real provider of AWS, made ready."""
@@ -111,7 +137,7 @@ def schema_module(source: Path, folder: Path) -> Module:
 
     if program() is None or not schemas.found():
         missing("Terraform with the schemas of the providers", schemas.INSTALL)
-    code = "".join(file.read_text() for file in source.glob("*.tf"))
+    code = "".join(file.read_text() for file in source.rglob("*.tf"))
     types = sorted({*re.findall(r'^(?:resource|data) "(\w+)"', code, re.MULTILINE)})
     environment = {"FLUX_TERRAFORM_TYPES": ",".join(types)}
     module = Module(source, folder, [schemas.mirror(folder / "mirror")], environment)

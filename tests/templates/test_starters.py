@@ -7,34 +7,20 @@ import os
 import re
 import subprocess
 import sys
-from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import pytest
 
 from flux_cli.packages import TARGETS
-from flux_cli.starters import STARTERS, rendered
+from flux_cli.starters import STARTERS
 from flux_core import __version__
+from tests.templates.starter import ROOT, entry_file, files_of, source, written
 
-ROOT = Path(__file__).resolve().parents[2]
-VARIABLES = {"name": "orders", "kit": "flux-serverless", "pin": f"=={__version__}"}
+if TYPE_CHECKING:
+    from pathlib import Path
+
 every_starter = pytest.mark.parametrize("kind", list(STARTERS))
-
-
-@cache
-def files_of(kind: str) -> dict[PurePosixPath, bytes]:
-    return rendered(STARTERS[kind], VARIABLES)
-
-
-def source(kind: str, name: str) -> str:
-    return files_of(kind)[PurePosixPath(STARTERS[kind].source, name)].decode()
-
-
-def entry_point(kind: str) -> str:
-    """The one Python file beside the workflows."""
-    folder = PurePosixPath(STARTERS[kind].source)
-    (entry,) = (p.name for p in files_of(kind) if p.parent == folder and p.suffix == ".py" and p.stem != "workflows")
-    return source(kind, entry)
 
 
 def imported(code: str) -> set[str]:
@@ -50,13 +36,10 @@ def imported(code: str) -> set[str]:
 
 @every_starter
 def test_its_tests_pass_as_it_is_rendered(kind: str, tmp_path: Path) -> None:
-    for path, content in files_of(kind).items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(content)
     given = {name: value for name, value in os.environ.items() if not name.startswith(("FLUX_", "AWS_", "PYTEST"))}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error::ResourceWarning"],
-        cwd=tmp_path,
+        cwd=written(kind, tmp_path),
         env=given | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])},
         capture_output=True,
         text=True,
@@ -80,9 +63,8 @@ def test_the_workflows_know_no_cloud() -> None:
 
 @every_starter
 def test_its_entry_point_has_about_ten_lines(kind: str) -> None:
-    lines = [
-        line for line in entry_point(kind).splitlines() if line and not line.startswith(('"""', "from __future__"))
-    ]
+    entry = source(kind, entry_file(kind))
+    lines = [line for line in entry.splitlines() if line and not line.startswith(('"""', "from __future__"))]
     assert len(lines) <= 10
 
 

@@ -1,4 +1,4 @@
-"""What every function of the stack runs. Settings come from the environment, which the Terraform module writes."""
+"""What every function of the stack runs. Settings come from the environment, which the stack writes."""
 
 from __future__ import annotations
 

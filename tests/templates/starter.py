@@ -1,0 +1,55 @@
+"""The starters as tests look at them: rendered, written to a folder, and what their entry points define."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from flux_cli.starters import STARTERS, rendered
+from flux_core import __version__
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+NAME: Final = "orders"
+VARIABLES: Final = {"name": NAME, "kit": "flux-serverless", "pin": f"=={__version__}"}
+
+
+@cache
+def files_of(kind: str) -> dict[PurePosixPath, bytes]:
+    """Path and content of every file of a project of that kind."""
+    return rendered(STARTERS[kind], VARIABLES)
+
+
+def source(kind: str, name: str) -> str:
+    """One of its Python files, or what lies beside them."""
+    return files_of(kind)[PurePosixPath(STARTERS[kind].source, name)].decode()
+
+
+def entry_file(kind: str) -> str:
+    """The name of the one Python file beside the workflows."""
+    folder = PurePosixPath(STARTERS[kind].source)
+    (entry,) = (p.name for p in files_of(kind) if p.parent == folder and p.suffix == ".py" and p.stem != "workflows")
+    return entry
+
+
+def defined(kind: str) -> set[str]:
+    """What the entry point defines, as a platform names it: `app.handler`."""
+    entry = entry_file(kind)
+    names = {
+        target.id
+        for node in ast.parse(source(kind, entry)).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return {f"{Path(entry).stem}.{name}" for name in names}
+
+
+def written(kind: str, folder: Path) -> Path:
+    """Write the project into a folder in `folder`, as `flux init` does; its path."""
+    project = folder / NAME
+    for path, content in files_of(kind).items():
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_bytes(content)
+    return project
