@@ -42,7 +42,7 @@ class Function:
         self.manager = manager
         self._handler = rotation_function(
             environment=given,
-            session=AuthorizedSession(Credentials(TOKEN)),  # type: ignore[no-untyped-call]
+            session=AuthorizedSession(Credentials(TOKEN)),
             service=manager.url,
             clock=Clock(manager),
         )
