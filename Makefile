@@ -54,8 +54,8 @@ fix: $(DEV_READY) ## repair what ruff can repair, and format
 bench: services ## measure every speed claim
 	$(PY) -m benchmarks.run $(ARGS)
 
-infra: services ## apply the infrastructure to a server that plays AWS (minutes)
-	@$(PY) -m tests.services.sam_cli
+infra: services ## scan, package and apply the infrastructure, to a server that plays AWS (minutes)
+	@$(PY) -m tests.services.tools
 	$(PY) -m pytest -q -m infra -o faulthandler_timeout=0 tests/infra $(ARGS)
 
 soak: services ## the long simulations and the long forms of the store tests

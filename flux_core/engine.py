@@ -5,19 +5,16 @@ It holds no state of any instance between two calls, and it must not contain a r
 
 from __future__ import annotations
 
-from flux_core import records as r
 from flux_core import state as s
 from flux_core.audit import audit
 from flux_core.builder import WorkflowBuilder
-from flux_core.codec import decode_payload, decode_record, encode_payload
+from flux_core.codec import encode_payload
 from flux_core.control import Control
 from flux_core.deadline import Deadline
 from flux_core.errors import (
     CallerError,
     Conflict,
-    CorruptRecord,
     DefinitionError,
-    ImportUnfinished,
     InputInvalid,
     InvalidToken,
     PurgeUnfinished,
@@ -42,7 +39,6 @@ from flux_core.logger import FluxSilentLogger, GuardedLogger
 from flux_core.loop import EngineLoop
 from flux_core.machine import check_verb, continuation, failed_step, is_due, unowned_start
 from flux_core.machine.verbs import ALLOWED, NO_OP
-from flux_core.machine.waiting import mail_key
 from flux_core.memory import MemoryStorage
 from flux_core.names import check_key
 from flux_core.options import checked_retry, checked_timeout
@@ -54,14 +50,13 @@ from flux_core.secret import Secrets
 from flux_core.store_layers import layered
 from flux_core.system import SystemClock, SystemEntropy
 from flux_core.trace import Telemetry
-from flux_core.values import canonical
 from flux_core.values import encode as encode_value
 from flux_core.waker import Waker
 from flux_core.workflow import Defaults, WorkflowDefinition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
     from typing import Any, overload
 
@@ -75,7 +70,6 @@ if TYPE_CHECKING:
     from flux_core.ports import (
         Clock,
         Codec,
-        Due,
         Entropy,
         Logger,
         PayloadStorage,
@@ -85,16 +79,11 @@ if TYPE_CHECKING:
     )
     from flux_core.secret import Resolver
     from flux_core.state import WorkflowState
+    from flux_core.sweeping import Sweeper
 
     Workflow = WorkflowBuilder | WorkflowDefinition | str
     Declared = WorkflowBuilder[Input, Any] | WorkflowDefinition[Input, Any]
     DeadlineLike = float | timedelta | Callable[[], float]
-
-
-_AT_REST = frozenset({r.SUSP, r.ADOPT})
-"""Records after which an instance has no owner and may wait for mail alone."""
-_GRACE_MS = 5000
-"""So much later than a signal's own tick the sweeper would look after it."""
 
 
 class FluxEngine:
@@ -272,30 +261,11 @@ class FluxEngine:
             raise InputInvalid(message) from error
         key = mail_id(self.entropy.token() if dedupe_id is None else dedupe_id)
         end = self._deadline(deadline)
-        tail = self.storage.tail(ref)
-        if tail is None:
-            raise unknown_instance(ref)
-        last = decode_record(tail[1], ref, tail[0])
-        ended = last.body["s"] if last.type == r.END else None
-        if last.type in {r.ADOPT, r.RESOLVE}:  # they may follow the end without opening it
-            ended = load(self.storage, ref).state.status
-        if ended in {s.COMPLETED, s.CANCELLED}:
-            late = self._late_signal(ref, Mail(name, key, 0, body))
-            if late is not None:
-                return FluxResult(late, definition, self.clock.monotonic() - begun)
-        if (nudge or not advance) and last.type in _AT_REST:
-            grace = _GRACE_MS if advance else 0
-            self.storage.nudge(ref, last.epoch, self.clock.now() + grace)
-        mail = Mail(name, key, self.clock.now(), body)
-        self._same_payload(ref, mail, self.storage.put_mail(ref, mail))
-        # Only now is the tail's word final: an owner who suspends after this look reads the mail himself (rule 5).
-        loaded = load(self.storage, ref)
-        if mail_key(mail) not in loaded.state.consumed:
-            check_verb("signal", loaded.state)  # it may have ended between the two looks, without this signal
-            if not advance and loaded.state.status == s.SUSPENDED and name in loaded.state.awaited:
-                # Its owner may have let go of it between the two looks, and not have seen the mail.
-                self.storage.nudge(ref, loaded.state.epoch, self.clock.now())
-        return self._ticked(ref, definition, loaded, end, begun, advance=advance)
+        from flux_core.signalling import deliver
+
+        mail = Mail(name, key, 0, body)
+        loaded, movable = deliver(self.storage, self.clock, ref, mail, advance=advance, nudge=nudge)
+        return self._ticked(ref, definition, loaded, end, begun, always=movable, advance=advance)
 
     def callback(
         self, token: str, payload: object = None, *, deadline: DeadlineLike | None = None, advance: bool = True
@@ -503,19 +473,10 @@ class FluxEngine:
         that is left (PROTOCOL rule 8): so timers of any length are precise. `SchedulerUnavailable` if it does not
         answer. Without one they are ticked here, as `recover` does.
         """
-        scheduler = self._waker.scheduler
-        if scheduler is None:
-            return len(self.recover(limit, deadline=deadline))
         end = self._deadline(deadline)
-        now = self.clock.now()
-        asked = 0
-        for entry in self._due(now + round(seconds(ahead, "sweep(ahead=...)") * 1000), limit):
-            if asked >= limit or (end is not None and end.budget() <= 0):
-                break
-            if self._is_known(entry.ref):
-                scheduler.wake(entry.ref, min(max(0, entry.due - now) / 1000, scheduler.horizon))
-                asked += 1
-        return asked
+        if self._waker.scheduler is None:
+            return len(self._sweeper.recover(limit, end))
+        return self._sweeper.ask(self._waker.scheduler, limit, seconds(ahead, "sweep(ahead=...)"), end)
 
     def recover(
         self,
@@ -529,20 +490,7 @@ class FluxEngine:
         Instances of workflows that this engine does not know, or that cannot be read, are logged and passed over.
         `on_result` is told each result as it comes; what it raises ends the sweep.
         """
-        if type(limit) is not int or limit < 1:
-            message = f"recover() needs a limit of at least 1, not {limit!r}"
-            raise CallerError(message)
-        end = self._deadline(deadline)
-        ticked: list[FluxResult] = []
-        for entry in self._due(None, limit):
-            if len(ticked) >= limit or (end is not None and end.budget() <= 0):
-                break
-            result = self._recover_one(entry, end)
-            if result is not None:
-                ticked.append(result)
-                if on_result is not None:
-                    on_result(result)
-        return ticked
+        return self._sweeper.recover(limit, self._deadline(deadline), on_result)
 
     if TYPE_CHECKING:
 
@@ -789,31 +737,10 @@ class FluxEngine:
         loaded = self._requests.request(ref, definition, request)
         return self._ticked(ref, definition, loaded, end, begun, always=not loaded.state.owned, advance=advance)
 
-    def _late_signal(self, ref: InstanceRef, mail: Mail) -> WorkflowState | None:
-        """Its state if the signal was delivered before it ended, None if it was opened again; refused otherwise."""
-        state = load(self.storage, ref).state
-        for found in self.storage.mail(ref):
-            if (found.name, found.id) == (mail.name, mail.id):
-                self._same_payload(ref, mail, found)
-                return state
-        check_verb("signal", state)
-        return None
-
     def _begun_anew(self, ref: InstanceRef, ticket: Ticket) -> bool:
         """Whether the step has been retried since, although it had not succeeded: only the log knows."""
         resets = [record.body["reset"] for record in load_log(self.storage, ref) if "reset" in record.body]
         return any(ticket.path in reset for reset in resets[ticket.generation :])
-
-    def _same_payload(self, ref: InstanceRef, mail: Mail, found: Mail | None) -> None:
-        if found is None or found.body == mail.body:
-            return
-        where = f"{mail.name}/{mail.id}"
-        if canonical(decode_payload(found.body, ref, where)) != canonical(decode_payload(mail.body, ref, where)):
-            message = (
-                f"signal {mail.name!r} to workflow {ref.workflow!r}, id {ref.id!r} was sent before with the same "
-                f"dedupe_id and another payload; use another dedupe_id for another message"
-            )
-            raise Conflict(message)
 
     def _deadline(self, limit: DeadlineLike | None) -> Deadline | None:
         """One that has passed already is fine: nothing is begun. `CallerError` for what is no duration."""
@@ -845,40 +772,16 @@ class FluxEngine:
                 self._waker.now(ref)
         return FluxResult(state, definition, self.clock.monotonic() - begun)
 
-    def _due(self, until: int | None, window: int) -> Iterator[Due]:
-        """The entries of the due index up to `until` (None: now, at each look), earliest first, each instance once.
+    @property
+    def _sweeper(self) -> Sweeper:
+        """Made at need: most invocations sweep nothing."""
+        from flux_core.sweeping import Sweeper
 
-        However many of them nobody can do anything about, the others come after them.
-        """
-        seen: set[InstanceRef] = set()
-        while True:
-            entries = self.storage.due(self.clock.now() if until is None else until, window)
-            for entry in entries:
-                if entry.ref not in seen:
-                    seen.add(entry.ref)
-                    yield entry
-            if len(entries) < window:
-                return
-            window *= 2
+        return Sweeper(self.storage, self.clock, self.logger, self._loop, self._registered)
 
-    def _is_known(self, ref: InstanceRef) -> bool:
-        known = ref.workflow in self._registry
-        if not known:
-            self.logger.warn("due, but its workflow is not registered", workflow=ref.workflow, id=ref.id)
-        return known
-
-    def _recover_one(self, entry: Due, end: Deadline | None) -> FluxResult | None:
-        ref = entry.ref
-        if not self._is_known(ref):
-            return None
-        known = self._registry[ref.workflow]
-        begun = self.clock.monotonic()
-        try:
-            state = self._loop.tick(ref, known[1], load(self.storage, ref), end, swept=entry.due)
-        except (CallerError, CorruptRecord, ImportUnfinished) as error:
-            self.logger.error("due, but cannot be ticked", workflow=ref.workflow, id=ref.id, error=repr(error))
-            return None
-        return FluxResult(state, known[1], self.clock.monotonic() - begun)
+    def _registered(self, name: str) -> WorkflowDefinition | None:
+        known = self._registry.get(name)
+        return None if known is None else known[1]
 
 
 def _checked_data(workflow: str, id_: str, step: str, data: Mapping[str, object] | None) -> dict[str, object] | None:

@@ -21,6 +21,8 @@ QUEUE_SERVICE: Final = "AzureWebJobsStorage__queueServiceUri"
 BLOB_SERVICE: Final = "AzureWebJobsStorage__blobServiceUri"
 CLIENT_ID: Final = "AzureWebJobsStorage__clientId"
 OBSTORE_ACCOUNT: Final = "AZURE_STORAGE_ACCOUNT_NAME"
+TOKEN: Final = "AZURE_STORAGE_TOKEN"  # noqa: S105 -- the name of a setting
+"""obstore's own, too: a token of whoever works on a machine that has no identity."""
 
 _SUFFIX: Final = "core.windows.net"
 _EMULATOR: Final = "devstoreaccount1"
@@ -41,6 +43,8 @@ class Account(NamedTuple):
     """A shared access signature: parameters of a query."""
     client_id: str = ""
     """Which of the identities that were assigned to the app; empty for the system's."""
+    token: str = ""
+    """One that somebody has asked for already, and that nobody renews."""
 
     def __repr__(self) -> str:
         return f"Account({self.name!r}, {self.queues!r}, {self.blobs!r}, ...)"  # whoever logs it logs no key
@@ -48,11 +52,16 @@ class Account(NamedTuple):
     @property
     def by_identity(self) -> bool:
         """Whether requests carry a token of the app's identity."""
-        return not self.key and not self.signature
+        return not (self.key or self.signature or self.token)
 
     def blob_options(self) -> dict[str, str]:
         """The options by which obstore finds the account's blobs."""
-        ways_in = {"account_key": self.key, "sas_token": self.signature, "client_id": self.client_id}
+        ways_in = {
+            "account_key": self.key,
+            "sas_token": self.signature,
+            "client_id": self.client_id,
+            "token": self.token,
+        }
         given = {option: value for option, value in ways_in.items() if value}
         return {"account_name": self.name, "endpoint": self.blobs, **given}
 
@@ -77,6 +86,27 @@ def account(environment: Mapping[str, str]) -> Account:
         queues or f"https://{name}.queue.{_SUFFIX}",
         blobs or f"https://{name}.blob.{_SUFFIX}",
         client_id=environment.get(CLIENT_ID, "").strip(),
+        token=environment.get(TOKEN, "").strip(),
+    )
+
+
+def blob_account(environment: Mapping[str, str]) -> Account:
+    """The account of the blobs: obstore's settings name it, or else it is the app's. `DefinitionError` as above."""
+    name = environment.get(OBSTORE_ACCOUNT, "").strip()
+    if not name:
+        return account(environment)
+
+    def first(*names: str) -> str:
+        return next((given for one in names if (given := environment.get(one, "").strip())), "")
+
+    return Account(
+        name,
+        f"https://{name}.queue.{_SUFFIX}",
+        first("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT").rstrip("/") or f"https://{name}.blob.{_SUFFIX}",
+        first("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY"),
+        first("AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY").lstrip("?"),
+        first("AZURE_STORAGE_CLIENT_ID", "AZURE_CLIENT_ID"),
+        first(TOKEN),
     )
 
 

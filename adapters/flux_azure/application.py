@@ -6,7 +6,7 @@ import os
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from flux_azure.account import OBSTORE_ACCOUNT, account
+from flux_azure.account import OBSTORE_ACCOUNT, account, blob_account
 from flux_azure.logger import AzureLogger
 from flux_azure.settings import POSTGRES, QUEUE, AzureSettings
 from flux_core.errors import DefinitionError
@@ -14,7 +14,7 @@ from flux_core.host import Host
 from flux_core.hosting import STORAGE, checked, hosted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from flux_core import FluxEngine
     from flux_core.engine import Workflow
@@ -51,15 +51,25 @@ class Application:
         workflows, engine, options = self._given
         settings = AzureSettings.from_env(environment)
         if engine is None:
-            engine = _engine(workflows, dict(options), settings, environment)
+            engine = engine_of(settings, environment, workflows, **options)
         else:
             checked(engine, settings.host, queue=QUEUE)
-        return Host(engine, settings.host), Host(engine, settings.host, only_callbacks=True)
+        host = Host(engine, settings.host, timekeeper=timekeeper(environment))
+        return host, Host(engine, settings.host, only_callbacks=True)
 
 
-def _engine(
-    workflows: tuple[Workflow, ...], options: dict[str, Any], settings: AzureSettings, environment: Mapping[str, str]
+def timekeeper(environment: Mapping[str, str]) -> str | None:
+    """An address whose clock is compared with this machine's; None if the settings name no account."""
+    try:
+        return blob_account(environment).blobs
+    except DefinitionError:
+        return None
+
+
+def engine_of(
+    settings: AzureSettings, environment: Mapping[str, str], workflows: Sequence[Workflow] = (), **options: Any
 ) -> FluxEngine:
+    """The engine that the settings describe; `options` (`storage` and those of `FluxEngine`) win over them."""
     storage = options.pop("storage", None)
     if storage is None:
         storage = _storage(settings, environment)

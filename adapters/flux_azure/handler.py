@@ -21,7 +21,7 @@ import azure.functions as func
 from flux_azure.application import Application
 from flux_azure.events import CALLBACKS, INVOKE, WORKFLOWS, message_body, to_request, to_response
 from flux_azure.logger import enter
-from flux_azure.settings import Triggers
+from flux_azure.settings import PURGE_SCHEDULE, Triggers
 from flux_core.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from flux_core.invocation import Reply
     from flux_core.ports import Codec, PayloadStorage, WorkflowStorage
 
-_EVERY_DAY = "0 17 3 * * *"
 _DONE = 400
 """Below it a message is done with."""
 
@@ -66,7 +65,7 @@ def blueprint(
     if triggers.purges:  # its identity may delete: so it has nothing that anybody else can call
 
         @functions.function_name("flux_purge")
-        @functions.timer_trigger("timer", _EVERY_DAY)
+        @functions.timer_trigger("timer", PURGE_SCHEDULE)
         def flux_purge(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- bound by its name
             enter(context)
             _settle(application.host.direct({"action": "purge"}))

@@ -8,7 +8,7 @@ from flux_core.errors import DefinitionError
 
 DEATHS: Final = 5
 """So many deaths without progress make an instance `stuck` (PROTOCOL rule 10). A message has to be tried more often."""
-_SPARE: Final = 60
+SPARE: Final = 60
 """Seconds between an invocation's own end and the platform's: an invocation may wait for a thread of the worker."""
 _LONGEST: Final = 900
 """Seconds that the engine takes an invocation to last at most, unless `longest_invocation` says otherwise."""
@@ -19,9 +19,9 @@ def host_json(budget: float = 240.0) -> dict[str, Any]:
 
     `DefinitionError` for a budget that is too long for the engine's default of `longest_invocation`.
     """
-    if not 0 < budget <= _LONGEST - _SPARE:
-        raise DefinitionError(f"The budget of an invocation must be up to {_LONGEST - _SPARE} seconds, not {budget!r}.")
-    minutes, seconds = divmod(int(budget) + _SPARE, 60)
+    if not 0 < budget <= _LONGEST - SPARE:
+        raise DefinitionError(f"The budget of an invocation must be up to {_LONGEST - SPARE} seconds, not {budget!r}.")
+    minutes, seconds = divmod(int(budget) + SPARE, 60)
     return {
         "version": "2.0",
         "functionTimeout": f"00:{minutes:02}:{seconds:02}",

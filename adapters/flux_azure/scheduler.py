@@ -28,3 +28,7 @@ class QueueScheduler:
     def wake(self, ref: InstanceRef, delay: float) -> None:
         """Have the instance ticked in `delay` seconds, at least once; `SchedulerUnavailable` if nobody took it."""
         self._queue.put(wake_message(ref), delay)
+
+    def close(self) -> None:
+        """Close the connections to the queue."""
+        self._queue.close()

@@ -35,6 +35,8 @@ BUDGET: Final = 240.0
 _UNRESOLVED: Final = "@Microsoft.KeyVault("
 """What Azure leaves in a setting whose reference it cannot resolve. Taken for a key, it could be guessed."""
 _EVERY_MINUTE: Final = "0 * * * * *"
+PURGE_SCHEDULE: Final = "0 17 3 * * *"
+"""When the app that deletes does so: once a day."""
 _FIELDS: Final = 6
 _LONGEST_NAME: Final = 63
 _SHORTEST_NAME: Final = 3

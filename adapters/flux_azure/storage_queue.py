@@ -7,14 +7,12 @@ the rest of a cold start (docs/decisions/0024).
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
-from email.utils import formatdate
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ssl import create_default_context
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
+from flux_azure.admission import headers, target
 from flux_azure.identity import Identity
 from flux_core.errors import SchedulerUnavailable
 
@@ -28,7 +26,6 @@ LONGEST: Final = 7 * 86400
 CONNECT_TIMEOUT: Final = 2.0
 READ_TIMEOUT: Final = 3.0
 
-_VERSION: Final = "2021-12-02"
 _CREATED: Final = 201
 _UNAUTHORISED: Final = 401
 _FORBIDDEN: Final = 403
@@ -88,13 +85,10 @@ class StorageQueue:
 
     def _sent(self, seconds: int, body: bytes) -> tuple[int, bytes]:
         """Status and body of the answer; the connection is kept if all went well."""
-        target = f"{self._path}?visibilitytimeout={seconds}&messagettl=-1"
-        if self._account.signature:
-            target += f"&{self._account.signature}"
-        headers = self._signed(seconds, body)
+        where, given = target(self._account, self._path, _query(seconds)), self._signed(seconds, body)
         connection = self._kept() or self._opened()
         try:
-            connection.request("POST", target, body, headers)
+            connection.request("POST", where, body, given)
             answer = connection.getresponse()
             content = answer.read()
         except BaseException:
@@ -127,18 +121,11 @@ class StorageQueue:
 
     def _signed(self, seconds: int, body: bytes) -> dict[str, str]:
         """The headers of a request, with what lets it in."""
-        date = formatdate(usegmt=True)
-        headers = {"x-ms-date": date, "x-ms-version": _VERSION, "Content-Type": "application/xml"}
-        account = self._account
+        size, kind = len(body), "application/xml"
+        given = headers(self._account, "POST", self._path, _query(seconds), length=size, kind=kind)
         if self._identity is not None:
-            headers["Authorization"] = f"Bearer {self._identity.token()}"
-        elif account.key:
-            resource = f"/{account.name}{self._path}\nmessagettl:-1\nvisibilitytimeout:{seconds}"
-            lines = ("POST", "", "", str(len(body)), "", "application/xml", "", "", "", "", "", "")
-            text = "\n".join((*lines, f"x-ms-date:{date}", f"x-ms-version:{_VERSION}", resource))
-            digest = hmac.new(base64.b64decode(account.key), text.encode(), hashlib.sha256).digest()
-            headers["Authorization"] = f"SharedKey {account.name}:{base64.b64encode(digest).decode()}"
-        return headers
+            given["Authorization"] = f"Bearer {self._identity.token()}"
+        return given
 
     def _advice(self, status: int, content: bytes) -> str:
         told = content.partition(b"<Code>")[2].partition(b"</Code>")[0].decode(errors="replace") or f"HTTP {status}"
@@ -154,3 +141,7 @@ class StorageQueue:
                 f"Contributor on the account."
             )
         return f"{where} Nothing is lost: the sweep finds in the due index what was to be scheduled."
+
+
+def _query(seconds: int) -> dict[str, str]:
+    return {"visibilitytimeout": str(seconds), "messagettl": "-1"}

@@ -21,7 +21,10 @@ _SHOWN: Final = 300
 _ADVICE: Final = {
     401: "It wants to know who asks: --header says it",
     403: "Whoever asks may not: --header says who does",
-    404: "There is no Flux at that address, or one that is older than the doctor: see docs/http.md for its routes",
+    404: (
+        "There is no Flux at that address, or one that is older than the doctor (see docs/http.md for its routes), or "
+        "it takes calls from inside its cloud only"
+    ),
 }
 
 

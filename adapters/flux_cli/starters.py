@@ -48,7 +48,7 @@ STARTERS: Final = {
     "local": Starter(("local",), (*_TESTED, "flux dev --app app:engine"), source="."),
     "aws": Starter(
         ("aws", "aws-sam"),
-        (*_TESTED, "sam build", "sam deploy"),
+        (*_TESTED, "flux build aws", "sam deploy"),
         (("aws/sam/template.yaml", "template.yaml"), ("aws/sam/README.md", "STACK.md")),
     ),
     "aws-terraform": Starter(

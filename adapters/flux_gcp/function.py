@@ -6,6 +6,7 @@ worker, and gRPC does not survive a fork.
 
 from __future__ import annotations
 
+import os
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,7 @@ from flux_core.host import Host
 from flux_core.hosting import checked, hosted
 from flux_gcp.firestore import FirestoreStorage
 from flux_gcp.logger import GoogleLogger
-from flux_gcp.settings import QUEUE, FunctionSettings
+from flux_gcp.settings import EMULATOR, QUEUE, FunctionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ LONGEST_TASK = 1790.0
 class Parts(NamedTuple):
     """What a user's file gives; it wins over the environment."""
 
-    workflows: tuple[Workflow, ...]
+    workflows: tuple[Workflow, ...] = ()
     storage: WorkflowStorage | None = None
     payloads: PayloadStorage | None = None
     codec: Codec | None = None
@@ -65,11 +66,12 @@ class Function:
     def _made(self) -> Host:
         settings = FunctionSettings.from_env()
         given = self._parts.engine
-        engine = _engine(settings, self._parts) if given is None else checked(given, settings.host, queue=QUEUE)
-        return Host(engine, settings.host, only_callbacks=self.only_callbacks)
+        engine = engine_of(settings, self._parts) if given is None else checked(given, settings.host, queue=QUEUE)
+        return Host(engine, settings.host, only_callbacks=self.only_callbacks, timekeeper=timekeeper())
 
 
-def _engine(settings: FunctionSettings, parts: Parts) -> FluxEngine:
+def engine_of(settings: FunctionSettings, parts: Parts = Parts()) -> FluxEngine:  # noqa: B008 -- it is a constant
+    """The engine that the settings describe; what a user's file gives wins. `DefinitionError` says what is missing."""
     payloads = parts.payloads
     if payloads is None and settings.host.payloads:
         from flux_blob import BlobPayloads
@@ -80,6 +82,11 @@ def _engine(settings: FunctionSettings, parts: Parts) -> FluxEngine:
     options.setdefault("logger", GoogleLogger(settings.project, settings.host.log_level))
     scheduler = options.pop("scheduler", None) or _scheduler(settings)
     return hosted(settings.host, parts.workflows, storage, scheduler, queue=QUEUE, **options)
+
+
+def timekeeper() -> str | None:
+    """The address of Google's whose clock is compared with this machine's; an emulator has this machine's own."""
+    return None if os.environ.get(EMULATOR) else "https://firestore.googleapis.com"
 
 
 def _storage(settings: FunctionSettings) -> WorkflowStorage:

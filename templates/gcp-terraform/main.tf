@@ -61,3 +61,7 @@ module "flux" {
 output "stack" {
   value = module.flux
 }
+
+output "settings" {
+  value = module.flux.settings
+}

@@ -11,8 +11,8 @@ import azure.functions as func
 import pytest
 
 from flux_azure import AzureSettings, host_json
-from flux_azure.account import account
-from flux_azure.application import Application
+from flux_azure.account import account, blob_account
+from flux_azure.application import Application, timekeeper
 from flux_azure.host_json import DEATHS
 from flux_azure.identity import Identity
 from flux_azure.settings import BUDGET, Triggers
@@ -82,6 +82,34 @@ class TestTheAccount:
     def test_that_is_missing_is_told(self) -> None:
         with pytest.raises(DefinitionError, match="set AzureWebJobsStorage to its connection string"):
             account({})
+
+    def test_may_be_entered_with_a_token_of_whoever_works_here(self) -> None:
+        read = account({"AzureWebJobsStorage__accountName": "orders", "AZURE_STORAGE_TOKEN": "t-1"})
+        assert not read.by_identity
+        assert read.blob_options()["token"] == "t-1"  # noqa: S105 -- made up
+        assert StorageQueue(read, "flux-work")._signed(0, b"")["Authorization"] == "Bearer t-1"
+        assert "t-1" not in repr(read)
+
+    def test_of_the_blobs_is_the_app_s_unless_obstore_s_settings_name_another(self) -> None:
+        own = {"AzureWebJobsStorage": CONNECTION}
+        assert blob_account(own) == account(own)
+        other = blob_account({**own, "AZURE_STORAGE_ACCOUNT_NAME": "state", "AZURE_CLIENT_ID": "an-id"})
+        assert (other.name, other.blobs) == ("state", "https://state.blob.core.windows.net")
+        assert (other.by_identity, other.client_id) == (True, "an-id")
+        keyed = blob_account(
+            {
+                "AZURE_STORAGE_ACCOUNT_NAME": "state",
+                "AZURE_STORAGE_ACCESS_KEY": KEY,
+                "AZURE_ENDPOINT": "http://127.0.0.1:10000/state/",
+            }
+        )
+        assert (keyed.key, keyed.blobs) == (KEY, "http://127.0.0.1:10000/state")
+        signed = blob_account({"AZURE_STORAGE_ACCOUNT_NAME": "state", "AZURE_STORAGE_SAS_TOKEN": "?sv=1"})
+        assert signed.signature == "sv=1"
+
+    def test_keeps_the_time_for_the_doctor(self) -> None:
+        assert timekeeper({"AzureWebJobsStorage__accountName": "orders"}) == "https://orders.blob.core.windows.net"
+        assert timekeeper({}) is None
 
     def test_does_not_show_its_key(self) -> None:
         assert KEY not in repr(account({"AzureWebJobsStorage": CONNECTION}))

@@ -11,6 +11,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from flux_aws.rotation import STEPS
 from flux_aws.settings import CALLBACK_SECRET, QUEUE_URL
 from tests.aws.events import request
 from tests.infra.orders import Answer, patiently
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 120.0
 """Seconds: a machine that runs tests may be busy."""
-_FUNCTION: Final = re.compile(r":function:([^:/]+):([^:/]+)")
+_FUNCTION: Final = re.compile(r":function:([^:/]+)(?::([^:/]+))?")
 
 
 class OnLambda:
@@ -42,16 +43,12 @@ class OnLambda:
             f"integrations/{one['IntegrationId']}": one["IntegrationUri"]
             for one in self._gateway.get_integrations(ApiId=api)["Items"]
         }
-        (self._schedule,) = [
-            told
-            for one in stack.client("scheduler").list_schedules(GroupName=schedules)["Schedules"]
-            if "minute" in (told := self._scheduled(one["Name"], schedules))["ScheduleExpression"]
-        ]
+        names = [one["Name"] for one in stack.client("scheduler").list_schedules(GroupName=schedules)["Schedules"]]
+        told = [stack.client("scheduler").get_schedule(Name=name, GroupName=schedules) for name in names]
+        self._schedules = {one["ScheduleExpression"]: one["Target"] for one in told}
         front = next(iter(self._targets.values()))
         self.settings = self.told(front)["Environment"]["Variables"]
-        self.keys = str(
-            stack.client("secretsmanager").get_secret_value(SecretId=self.settings[CALLBACK_SECRET])["SecretString"]
-        )
+        self._secrets = stack.client("secretsmanager")
         self.queue = Queue.at(stack.client("sqs"), self.settings[QUEUE_URL])
         (mapping,) = self._lambda.list_event_source_mappings(EventSourceArn=self.queue.arn)["EventSourceMappings"]
         self.pump = Pump(
@@ -61,13 +58,20 @@ class OnLambda:
             partial="ReportBatchItemFailures" in mapping.get("FunctionResponseTypes", ()),
         )
 
+    @property
+    def keys(self) -> str:
+        """As the secret has them now."""
+        return str(self._secrets.get_secret_value(SecretId=self.settings[CALLBACK_SECRET])["SecretString"])
+
     # --- what Lambda does ------------------------------------------------------------------------------------------
 
     def told(self, target: str) -> dict[str, Any]:
-        """What Lambda has of a function, by an address that names its alias; moto may have made that a version."""
+        """What Lambda has of a function, by an address with its alias, or the version that moto makes of that."""
         found = _FUNCTION.search(target)
-        assert found is not None, f"{target} names no alias of a function"
+        assert found is not None, f"{target} names no function"
         name, version = found.groups()
+        if version is None:
+            return dict(self._lambda.get_function_configuration(FunctionName=name))
         if not version.isdigit():
             version = self._lambda.get_alias(FunctionName=name, Name=version)["FunctionVersion"]
         return dict(self._lambda.get_function_configuration(FunctionName=name, Qualifier=version))
@@ -122,19 +126,30 @@ class OnLambda:
         assert self.queue.depth() == 0
 
     def sweep(self) -> Any:
-        """What the schedule sends, to where it sends it."""
-        target = self._schedule["Target"]
+        """By its schedule."""
+        return self.scheduled("rate(1 minute)")
+
+    def scheduled(self, every: str) -> Any:
+        """What a schedule sends, to where it sends it; the answer."""
+        target = self._schedules[every]
         outcome = self.invoke(target["Arn"], json.loads(target["Input"]))
         assert outcome.error is None, outcome
         return outcome.payload
+
+    def rotate(self) -> None:
+        """What Secrets Manager does after as many days as the secret's rotation has."""
+        secret = self.settings[CALLBACK_SECRET]
+        function = self._secrets.describe_secret(SecretId=secret)["RotationLambdaARN"]
+        token = self._secrets.rotate_secret(SecretId=secret)["VersionId"]
+        for step in STEPS:
+            event = {"SecretId": secret, "ClientRequestToken": token, "Step": step}
+            outcome = self.invoke(function, event)
+            assert outcome.error is None, outcome
 
     def objects(self, folder: str) -> int:
         """By a listing."""
         bucket, _, prefix = folder.removeprefix("s3://").partition("/")
         return int(self._stack.client("s3").list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/")["KeyCount"])
-
-    def _scheduled(self, name: str, group: str) -> dict[str, Any]:
-        return dict(self._stack.client("scheduler").get_schedule(Name=name, GroupName=group))
 
     def _request(self, method: str, path: str, body: object, *, signed: bool) -> Answer:
         """What API Gateway makes of it: a route, who may use it, an event, and an answer."""

@@ -101,6 +101,9 @@ class Orders:
     """The tests."""
 
     def test_a_small_one_is_shipped_when_it_is_answered(self, deployed: Deployed) -> None:
+        assert deployed.call("GET", f"{PATH}/none").status == 404, (
+            "the first event loads the libraries, which takes long"
+        )
         answer = deployed.call("POST", PATH, {"sku": "tea", "total": 40})
         assert (answer.status, answer.body["status"]) == (200, "completed")
 

@@ -27,7 +27,8 @@ def translate() -> dict[str, Any]:
     from samtranslator.translator.translator import Translator
 
     template = read()
-    template["Globals"]["Function"]["CodeUri"] = {"Bucket": ARTIFACTS, "Key": PACKAGE}
+    for function in of_type(template, "AWS::Serverless::Function").values():
+        function["CodeUri"] = {"Bucket": ARTIFACTS, "Key": PACKAGE}
     session = boto3.session.Session(region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")  # noqa: S106
     return dict(Translator({}, Parser(), boto_session=session).translate(template, {}))
 

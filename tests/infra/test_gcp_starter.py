@@ -70,8 +70,13 @@ class Planned:
 
     @property
     def functions(self) -> dict[str, dict[str, Any]]:
-        """By their names in the module."""
+        """Those that serve HTTP, by their names in the module."""
         return self.of("google_cloudfunctions2_function", "function")
+
+    def entry_points(self) -> set[str]:
+        """What all functions that there are run."""
+        functions = [one.values for one in self._resources if one.type == "google_cloudfunctions2_function"]
+        return {one["build_config"][0]["entry_point"] for one in functions}
 
     def host(self, function: str) -> str:
         """The name that Cloud Run gives its service: it is made of the function's, the project's and the region's."""
@@ -103,7 +108,9 @@ class OnFunctions:
 
         def deploy(name: str) -> Function:
             entry = planned.functions[name]["build_config"][0]["entry_point"]
-            return functions.deploy(source / "main.py", entry, {**planned.environment(name), **added})
+            function = functions.deploy(source / "main.py", entry, {**planned.environment(name), **added})
+            function.call("/workflows/order/executions/none")  # loads Google's libraries
+            return function
 
         with ThreadPoolExecutor() as threads:
             self._functions = dict(zip(planned.functions, threads.map(deploy, planned.functions), strict=True))
@@ -212,9 +219,8 @@ class TestOrders(Orders):
 
 
 def test_every_entry_point_is_one_that_main_defines(planned: Planned) -> None:
-    entries = {name: one["build_config"][0]["entry_point"] for name, one in planned.functions.items()}
-    assert {f"main.{entry}" for entry in entries.values()} == defined("gcp")
-    assert entries.keys() >= {"api", "worker", "sweeper", "callbacks"}
+    assert {f"main.{entry}" for entry in planned.entry_points()} == defined("gcp")
+    assert planned.functions.keys() >= {"api", "worker", "sweeper", "callbacks"}
 
 
 def test_its_functions_are_told_of_what_the_stack_has(planned: Planned) -> None:

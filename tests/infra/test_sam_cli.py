@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.infra import sam
-from tests.services import sam_cli
-from tests.services.missing import missing
 from tests.services.moto import ENVIRONMENT
+from tests.services.tools import SAM
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.infra
 
 
-def run(folder: Path, *arguments: str) -> str:
+def run(folder: Path, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
     """What a command of SAM's writes; it has to succeed."""
-    program = sam_cli.program()
-    if program is None:
-        missing("SAM's command line", sam_cli.INSTALL)
-    environment = {**os.environ, **ENVIRONMENT, "SAM_CLI_TELEMETRY": "0", "PYTHONPATH": ""}
-    outcome = subprocess.run(
-        [program, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    return outcome.stdout
+    outcome = SAM.run(folder, *arguments, environment={**ENVIRONMENT, "SAM_CLI_TELEMETRY": "0", **environment})
+    assert outcome.code == 0, outcome.out + outcome.error
+    return outcome.out
 
 
 @pytest.fixture

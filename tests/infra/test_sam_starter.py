@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flux_core.callbacks import parsed_keys
 from tests.infra import sam
 from tests.infra.on_lambda import OnLambda
-from tests.infra.orders import Orders
+from tests.infra.orders import Orders, link, waiting
 from tests.infra.stack import Stack
-from tests.templates.starter import defined, files_of, written
+from tests.templates.starter import files_of, undefined, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,14 @@ def deployed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 class TestOrders(Orders):
     """On Lambda."""
 
+    def test_a_link_holds_on_when_the_keys_of_the_stack_rotate(self, deployed: OnLambda) -> None:
+        before, path = parsed_keys(deployed.keys), link(deployed, waiting(deployed))
+        deployed.rotate()
+        after = parsed_keys(deployed.keys)
+        assert next(iter(after.items())) == next(iter(before.items())), "the new one has to be known before it signs"
+        assert len(after) == len(before) + 1
+        assert deployed.call_unknown("POST", path, {"yes": True}).status == 202
+
 
 def test_its_template_is_the_one_that_the_stack_was_made_of() -> None:
     assert files_of("aws")[PurePosixPath("template.yaml")] == sam.TEMPLATE.read_bytes()
@@ -50,5 +59,5 @@ def test_its_samconfig_gives_the_stack_its_name() -> None:
 
 def test_every_handler_is_one_that_its_entry_point_defines(translated: dict[str, Any]) -> None:
     functions = sam.of_type(translated, "AWS::Lambda::Function")
-    assert {one["Handler"] for one in functions.values()} <= defined("aws")
+    assert undefined("aws", {one["Handler"] for one in functions.values()}) == set()
     assert len(functions) >= 4

@@ -22,14 +22,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from tests.services.environment import Environment
 from tests.services.missing import missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flux-tests" / "azure-functions"
-PACKAGES = ("azure-functions==2.3.0", "azure-functions-runtime==1.3.0", "obstore==0.12.1")
+ENVIRONMENT = Environment(
+    "azure-functions", ("azure-functions==2.3.0", "azure-functions-runtime==1.3.0", "obstore==0.12.1")
+)
 INSTALL = "python -m tests.services.azure_functions (make test does it; needs Python 3.13, by pyenv for example)"
 OLDEST = (3, 13)
 KEY = "function-key"
@@ -41,9 +43,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def interpreter() -> Path | None:
     """The Python of the environment that has the engine, if it is whole."""
-    python, ready = CACHE / "bin" / "python", CACHE / "ready"
-    whole = ready.is_file() and ready.read_text() == _contents() and python.exists()
-    return python if whole else None
+    return ENVIRONMENT.program("python")
 
 
 def python() -> str | None:
@@ -69,15 +69,7 @@ def make() -> None:
     base = python()
     if base is None:
         sys.exit(f"no Python from {OLDEST[0]}.{OLDEST[1]} on was found")
-    shutil.rmtree(CACHE, ignore_errors=True)
-    subprocess.run([base, "-m", "venv", str(CACHE)], check=True)
-    pip = [str(CACHE / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *PACKAGES], check=True)
-    (CACHE / "ready").write_text(_contents())
-
-
-def _contents() -> str:
-    return " ".join(PACKAGES)
+    ENVIRONMENT.make(base)
 
 
 class Failed(Exception):

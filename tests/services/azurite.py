@@ -15,17 +15,18 @@ import subprocess
 import time
 import urllib.request
 from email.utils import formatdate
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.services.environment import KEPT
 from tests.services.missing import missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flux-tests" / "azurite"
+CACHE = KEPT / "azurite"
 INSTALL = "npm install --prefix ~/.cache/flux-tests/azurite azurite@3 (make test does it; needs Node.js with npm)"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

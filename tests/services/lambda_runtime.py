@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
+from tests.services.environment import KEPT
 from tests.services.missing import missing
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 WHEEL: Final = "aws-sam-cli==1.170.0"
-CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flux-tests" / "lambda-rie"
+CACHE: Final = KEPT / "lambda-rie"
 NAME: Final = f"aws-lambda-rie-{'arm64' if platform.machine() in {'arm64', 'aarch64'} else 'x86_64'}"
 INSTALL: Final = (
     "python -m tests.services.lambda_runtime (make test does it); pip install awslambdaric (the extra [dev])"

@@ -21,6 +21,7 @@ class Seen(NamedTuple):
 
     method: str
     path: str
+    body: bytes = b""
 
 
 class Proxy:
@@ -41,7 +42,7 @@ class Proxy:
 
             def handle_one(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                seen = Seen(self.command, self.path)
+                seen = Seen(self.command, self.path, body)
                 proxy.seen.append(seen)
                 verdict = proxy.rule(seen)
                 if verdict == HANG:

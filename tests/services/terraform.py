@@ -111,14 +111,30 @@ class Module:
         `test` is a test file with mocks and one run that plans; what mocks make up is known to the plan where they
         have `override_during = plan`.
         """
-        file = self.folder / "tests" / "planned.tftest.hcl"
+        found = self._told(test, "test_plan")["resource_changes"]
+        return [
+            Resource(one["type"], one["name"], str(one.get("index", "")), one["change"]["after"])
+            for one in found
+            if one["mode"] == "managed"
+        ]
+
+    def made(self, test: str) -> list[Resource]:
+        """The resources that a run would leave: `test` is a test file with mocks and one run that applies."""
+        found = self._told(test, "test_state")["root_module"]["resources"]
+        return [
+            Resource(one["type"], one["name"], str(one.get("index", "")), one["values"])
+            for one in found
+            if one["mode"] == "managed"
+        ]
+
+    def _told(self, test: str, kind: str) -> dict[str, Any]:
+        """What the one run of a test file tells of its plan or of its state."""
+        file = self.folder / "tests" / "told.tftest.hcl"
         file.write_text(test)
-        told = self.check("test", "-json", "-verbose", f"-filter=tests/{file.name}")
+        lines = self.check("test", "-json", "-verbose", f"-filter=tests/{file.name}").splitlines()
         file.unlink()
-        lines = [json.loads(line) for line in told.splitlines()]
-        (plan,) = (line["test_plan"] for line in lines if line["type"] == "test_plan")
-        found = [one for one in plan["resource_changes"] if one["mode"] == "managed"]
-        return [Resource(one["type"], one["name"], str(one.get("index", "")), one["change"]["after"]) for one in found]
+        (told,) = (line[kind] for line in map(json.loads, lines) if line["type"] == kind)
+        return dict(told)
 
 
 def aws_module(source: Path, folder: Path, environment: Mapping[str, str]) -> Module:

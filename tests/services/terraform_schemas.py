@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import platform
 import subprocess
 import sys
 import tarfile
 import tempfile
-import venv
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tests.services.environment import KEPT, Environment
 from tests.services.terraform import REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flux-tests" / "terraform-schemas"
-SERVER: Final = "tf==1.2.0"
+CACHE: Final = KEPT / "terraform-schemas"
+SERVER: Final = Environment("terraform-provider", ("tf==1.2.0",))
 """Speaks Terraform's protocol for providers; it wants an older protobuf than Google's libraries do."""
 INSTALL: Final = "python -m tests.services.terraform_schemas (make test does it), and Terraform itself"
 
@@ -53,14 +52,9 @@ def schema(provider: Provider) -> Path:
     return CACHE / f"{provider.source.rpartition('/')[2]}.json.gz"
 
 
-def python() -> Path:
-    """The interpreter that serves them."""
-    return CACHE / "environment" / "bin" / "python"
-
-
 def found() -> bool:
     """Whether all of it is there."""
-    return all(schema(one).is_file() for one in PROVIDERS) and (CACHE / "ready").is_file() and python().is_file()
+    return all(schema(one).is_file() for one in PROVIDERS) and SERVER.program("python") is not None
 
 
 def mirror(folder: Path) -> Path:
@@ -73,7 +67,7 @@ def mirror(folder: Path) -> Path:
         place = folder / REGISTRY / one.source.lower() / one.version / system
         place.mkdir(parents=True)
         program = place / f"terraform-provider-{name}_v{one.version}"
-        program.write_text(f'#!/bin/sh\nexec "{python()}" "{server}" "{file}" "{one.source}"\n')
+        program.write_text(f'#!/bin/sh\nexec "{SERVER.program("python")}" "{server}" "{file}" "{one.source}"\n')
         program.chmod(0o755)
     return folder
 
@@ -87,17 +81,15 @@ def main() -> None:
     for one in PROVIDERS:
         if not schema(one).is_file():
             _keep(one)
-    if not (CACHE / "ready").is_file():
-        venv.create(CACHE / "environment", with_pip=True, clear=True)
-        _pip(str(python()), "install", SERVER)
-        (CACHE / "ready").touch()
+    SERVER.make()
 
 
 def _keep(provider: Provider) -> None:
     from tests.services.terraform_assembly import schema_of
 
     with tempfile.TemporaryDirectory() as folder:
-        _pip(sys.executable, "download", "--no-deps", "--dest", folder, provider.package)
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*pip, "--dest", folder, provider.package], check=True)
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             (inner,) = [name for name in archive.namelist() if name.endswith(".jsii.tgz")]
@@ -111,10 +103,6 @@ def _keep(provider: Provider) -> None:
     with gzip.open(part, "wt") as file:
         json.dump(made, file)
     part.rename(schema(provider))
-
-
-def _pip(interpreter: str, *arguments: str) -> None:
-    subprocess.run([interpreter, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=True)
 
 
 if __name__ == "__main__":

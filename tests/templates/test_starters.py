@@ -103,6 +103,17 @@ def test_it_has_no_bytecode_and_no_lock_file(kind: str) -> None:
     assert [p for p in files_of(kind) if "__pycache__" in p.parts or "lock" in p.name] == []
 
 
+@pytest.mark.parametrize("kind", [kind for kind in STARTERS if kind != "local"])
+def test_its_package_is_the_one_that_flux_build_makes(kind: str) -> None:
+    cloud = kind.partition("-")[0]
+    assert f"flux build {cloud}" in STARTERS[kind].commands
+    files = files_of(kind)
+    stack = {PurePosixPath("main.tf"), PurePosixPath("template.yaml")} & files.keys()
+    text = b"".join(files[path] for path in [*stack, PurePosixPath("README.md")]).decode()
+    assert f"build/{cloud}.zip" in text
+    assert PurePosixPath("src", TARGETS[cloud].entry) in files
+
+
 def variables(terraform: str) -> dict[str, str]:
     """The variables that the text declares, by name."""
     blocks = re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', terraform, re.MULTILINE | re.DOTALL)
@@ -126,14 +137,6 @@ class TestTerraform:
         module = files[PurePosixPath("flux/versions.tf")].decode()
         wanted = re.findall(r'(?:source|version) +(= ".*")', module)
         assert wanted == re.findall(r'(?:source|version) +(= "(?!\./).*")', main)
-
-    def test_the_package_is_the_one_that_flux_build_makes(self, kind: str) -> None:
-        cloud = kind.partition("-")[0]
-        assert f"flux build {cloud}" in STARTERS[kind].commands
-        files = files_of(kind)
-        text = (files[PurePosixPath("main.tf")] + files[PurePosixPath("README.md")]).decode()
-        assert f"build/{cloud}.zip" in text
-        assert PurePosixPath("src", TARGETS[cloud].entry) in files
 
     def test_the_module_comes_without_its_own_tests(self, kind: str) -> None:
         assert [path for path in files_of(kind) if path.suffix == ".hcl"] == []

@@ -49,6 +49,8 @@ class _Cloud(NamedTuple):
 
 _CLOUDS: Final = {
     "aws": _Cloud("flux_aws.doctor", "aws", by_address=False),
+    "gcp": _Cloud("flux_gcp.doctor", "gcp", by_address=True),
+    "azure": _Cloud("flux_azure.doctor", "azure", by_address=True),
 }
 
 

@@ -8,6 +8,16 @@ output "function_apps" {
   value       = local.app_name
 }
 
+output "host_account" {
+  description = "AzureWebJobsStorage__accountName for `flux` on your machine."
+  value       = azurerm_storage_account.host["main"].name
+}
+
+output "queue" {
+  description = "FLUX_QUEUE for `flux` on your machine."
+  value       = local.queue
+}
+
 output "state_account" {
   description = "AZURE_STORAGE_ACCOUNT_NAME for `flux` on your machine."
   value       = azurerm_storage_account.state.name

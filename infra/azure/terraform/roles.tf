@@ -1,4 +1,5 @@
-# An identity for each app. Azure's own roles would let them delete; those made here do not, save for purge.
+# An identity for each app. Azure's own roles would let them delete; those made here do not, save for purge, and allow
+# what the apps ask for and no more (tests/infra/test_azure_permissions.py).
 
 locals {
   blobs = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
@@ -6,11 +7,12 @@ locals {
 
   custom_roles = merge(
     {
-      write   = { text = "Reads and puts blobs, and deletes none.", actions = ["${local.blobs}/read", "${local.blobs}/write", "${local.blobs}/add/action"] }
+      # write, not add/action: who has only that is refused where he should be told that a name is taken
+      write   = { text = "Reads and puts blobs, and deletes none.", actions = ["${local.blobs}/read", "${local.blobs}/write"] }
       unindex = { text = "Deletes blobs. Assigned with a condition on their path only.", actions = ["${local.blobs}/delete"] }
     },
     local.purges ? {
-      delete = { text = "Reads, puts and deletes blobs.", actions = ["${local.blobs}/read", "${local.blobs}/write", "${local.blobs}/add/action", "${local.blobs}/delete"] }
+      delete = { text = "Reads, puts and deletes blobs.", actions = ["${local.blobs}/read", "${local.blobs}/write", "${local.blobs}/delete"] }
     } : {},
   )
 
@@ -24,10 +26,10 @@ locals {
   assigned = merge(
     merge([for app, _ in local.apps : {
       "${app}_host_blobs"  = { app = app, scope = azurerm_storage_account.host[app].id, role = "Storage Blob Data Owner" }
-      "${app}_host_queues" = { app = app, scope = azurerm_storage_account.host[app].id, role = "Storage Queue Data Contributor" }
       "${app}_host_tables" = { app = app, scope = azurerm_storage_account.host[app].id, role = "Storage Table Data Contributor" }
       "${app}_telemetry"   = { app = app, scope = azurerm_application_insights.this.id, role = "Monitoring Metrics Publisher" }
     }]...),
+    { main_host_queues = { app = "main", scope = azurerm_storage_account.host["main"].id, role = "Storage Queue Data Contributor" } },
     { main_keys = { app = "main", scope = azurerm_key_vault_secret.callbacks.resource_versionless_id, role = "Key Vault Secrets User" } },
   )
   assigned_custom = merge(

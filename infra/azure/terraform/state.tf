@@ -13,6 +13,10 @@ resource "azurerm_storage_account" "host" {
   allow_nested_items_to_be_public = false
   local_user_enabled              = false
   tags                            = local.tags
+  blob_properties {
+    delete_retention_policy { days = 7 }
+    container_delete_retention_policy { days = 7 }
+  }
 }
 
 resource "azurerm_storage_account" "state" {
@@ -90,6 +94,7 @@ resource "azurerm_key_vault" "this" {
 
 resource "azurerm_key_vault_secret" "callbacks" {
   name             = "flux-callbacks"
+  content_type     = "text/plain" # id:secret[,id:secret]
   key_vault_id     = azurerm_key_vault.this.id
   value_wo         = var.callback_keys
   value_wo_version = var.callback_keys_version

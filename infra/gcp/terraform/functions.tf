@@ -56,6 +56,8 @@ resource "google_cloudfunctions2_function" "function" {
       FLUX_BUDGET        = tostring(each.value.budget)
       FLUX_LOG_LEVEL     = var.log_level
       THREADS            = tostring(each.value.concurrency) # of the functions-framework
+
+      DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA = "true" # else it asks for the bucket, which nobody may
       }, local.callbacks ? {
       FLUX_PUBLIC_URL       = local.url["callbacks"]
       CALLBACK_KEYS_VERSION = tostring(var.callback_keys_version) # nobody reads it: with other keys there are new instances

@@ -1,17 +1,20 @@
-# A service account for each function. Google's own roles would let them delete; those made here do not, save for purge.
+# A service account for each function. Google's own roles would let them delete, and more; those made here allow what the
+# functions call, and only purge's to delete (tests/infra/test_gcp_permissions.py).
 
 locals {
   read_and_write = [
-    "datastore.databases.get", "datastore.entities.allocateIds", "datastore.entities.create", "datastore.entities.get",
-    "datastore.entities.list", "datastore.entities.update",
+    "datastore.entities.create", "datastore.entities.get", "datastore.entities.list", "datastore.entities.update",
   ]
   custom_roles = merge(
     {
       state    = local.read_and_write
-      find_due = ["datastore.databases.get", "datastore.entities.get", "datastore.entities.list"]
+      find_due = ["datastore.entities.get", "datastore.entities.list"]
       # list: without it Cloud Storage says "forbidden" of an object that is not there
       payloads = ["storage.objects.create", "storage.objects.get", "storage.objects.list"]
+      wake     = ["cloudtasks.tasks.create"]
+      lend     = ["iam.serviceAccounts.actAs"]
     },
+    local.callbacks ? { sign = ["secretmanager.versions.access"] } : {},
     local.purges ? {
       delete          = concat(local.read_and_write, ["datastore.entities.delete"])
       delete_payloads = ["storage.objects.delete", "storage.objects.get", "storage.objects.list"]
@@ -90,7 +93,7 @@ resource "google_cloud_tasks_queue_iam_member" "wake" {
   project  = var.project_id
   location = google_cloud_tasks_queue.work.location
   name     = google_cloud_tasks_queue.work.name
-  role     = "roles/cloudtasks.enqueuer"
+  role     = google_project_iam_custom_role.this["wake"].name
   member   = google_service_account.function[each.key].member
 }
 
@@ -98,7 +101,7 @@ resource "google_cloud_tasks_queue_iam_member" "wake" {
 resource "google_service_account_iam_member" "wake" {
   for_each           = local.wakers
   service_account_id = google_service_account.invoker.name
-  role               = "roles/iam.serviceAccountUser"
+  role               = google_project_iam_custom_role.this["lend"].name
   member             = google_service_account.function[each.key].member
 }
 
@@ -106,7 +109,7 @@ resource "google_secret_manager_secret_iam_member" "callbacks" {
   for_each  = local.signers
   project   = var.project_id
   secret_id = google_secret_manager_secret.callbacks[0].secret_id
-  role      = "roles/secretmanager.secretAccessor"
+  role      = google_project_iam_custom_role.this["sign"].name
   member    = google_service_account.function[each.key].member
 }
 

@@ -70,6 +70,12 @@ run "safe_defaults" {
     error_message = "The worker's address is the one that Cloud Run gives it."
   }
   assert {
+    condition = length(split(" ", output.settings)) == 7 && alltrue([for one in split(" ", output.settings) :
+      google_cloudfunctions2_function.function["worker"].service_config[0].environment_variables[split("=", one)[0]] == split("=", one)[1]
+    ])
+    error_message = "What an operator's machine is told is what the worker is told."
+  }
+  assert {
     condition     = base64decode(google_cloud_scheduler_job.this["sweeper"].http_target[0].body) == "{\"action\":\"sweep\"}"
     error_message = "The schedule asks for a sweep."
   }
