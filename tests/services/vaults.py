@@ -13,7 +13,7 @@ import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ _LATEST: Final = re.compile(r"/v1/(?P<secret>projects/[^/]+/secrets/[^/:]+)/vers
 _ACCESS: Final = re.compile(r"/v1/(?P<secret>projects/[^/]+/secrets/[^/:]+)/versions/(?P<number>\d+):access")
 _ADD: Final = re.compile(r"/v1/(?P<secret>projects/[^/]+/secrets/[^/:]+):addVersion")
 _SECRET: Final = re.compile(r"/secrets/(?P<secret>[A-Za-z0-9-]+)/?")
+
+
+V = TypeVar("V", bound="Vault")
 
 
 class Version(NamedTuple):
@@ -130,7 +133,7 @@ class KeyVault(Vault):
 
 
 @contextmanager
-def served(vault: Vault) -> Iterator[Vault]:
+def served(vault: V) -> Iterator[V]:
     """Serve it until the block ends; `vault.url` says where."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -172,6 +175,34 @@ def served(vault: Vault) -> Iterator[Vault]:
     thread.start()
     try:
         yield vault
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def identity() -> Iterator[tuple[dict[str, str], list[dict[str, list[str]]]]]:
+    """What Azure serves to the processes of an app: the environment that says where, and what was asked for."""
+    asked: list[dict[str, list[str]]] = []
+
+    class Platform(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(parse_qs(urlsplit(self.path).query))
+            body = json.dumps({"access_token": TOKEN, "expires_on": "4102444800"}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Platform)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    where = f"http://127.0.0.1:{server.server_address[1]}/token"
+    try:
+        yield {"IDENTITY_ENDPOINT": where, "IDENTITY_HEADER": "a-header"}, asked
     finally:
         server.shutdown()
         server.server_close()

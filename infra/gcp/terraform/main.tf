@@ -27,7 +27,7 @@ locals {
       rotation = {
         entry = "rotation", timeout = 60, budget = 50, concurrency = 1, max = 1, ingress = "ALLOW_INTERNAL_ONLY"
         environment = {
-          FLUX_CALLBACK_SECRET = google_secret_manager_secret.callbacks[0].id
+          FLUX_CALLBACK_SECRET = "projects/${var.project_id}/secrets/${google_secret_manager_secret.callbacks[0].secret_id}"
           FLUX_ROTATE_AFTER    = tostring(var.rotation_days * 86400)
         }
       }
