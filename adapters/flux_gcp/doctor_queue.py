@@ -79,16 +79,18 @@ def _redelivery(retry: Mapping[str, Any], update: str, lost: str) -> Finding:
             f"a task is dropped after {tries} tries, before the engine calls an instance stuck (after {MOST_DEATHS} "
             f"deaths); {dropped}"
         )
-        return Finding(subject, lost, f"{said}. {remedy}")
+        return Finding(subject, lost, f"{said}. Change it: {remedy}")
     span = max(sum(islice(_pauses(retry), max(min(tries, _MANY) - 1, 0))), patience)
     if span < OVERDUE and (patience or tries != _UNLIMITED):
         said = (
             f"a task is dropped {span:.0f} s after its first try, while an outage of {OVERDUE / 60:.0f} minutes still "
             f"lasts; {dropped}"
         )
-        return Finding(subject, lost, f"{said}. {remedy}")
+        return Finding(subject, lost, f"{said}. Change it: {remedy}")
     if first > _LONGEST_PAUSE:
-        return Finding(subject, WARNING, f"a task that failed waits for {first:.0f} s before it comes again. {remedy}")
+        return Finding(
+            subject, WARNING, f"a task that failed waits for {first:.0f} s before it comes again. Change it: {remedy}"
+        )
     return Finding(subject, OK, f"a task is tried {'without end' if tries == _UNLIMITED else f'up to {tries} times'}")
 
 

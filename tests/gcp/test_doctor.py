@@ -246,7 +246,7 @@ class TestTheQueue:
         assert found.standing == expected
         assert said in found.said
         if expected != OK:
-            assert "gcloud tasks queues update flux-work --location=europe-west1 --project=flux-test --max-att" in (
+            assert "Change it: gcloud tasks queues update flux-work --location=europe-west1 --project=flux-test" in (
                 found.said
             )
 
