@@ -21,6 +21,7 @@ import azure.functions as func
 from flux_azure.application import Application
 from flux_azure.events import CALLBACKS, INVOKE, WORKFLOWS, message_body, to_request, to_response
 from flux_azure.logger import enter
+from flux_azure.rotation import rotate
 from flux_azure.settings import PURGE_SCHEDULE, Triggers
 from flux_core.errors import DefinitionError
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from flux_core.invocation import Reply
     from flux_core.ports import Codec, PayloadStorage, WorkflowStorage
 
+_LOOK_AT_KEYS = "0 41 3 * * *"
 _DONE = 400
 """Below it a message is done with."""
 
@@ -61,6 +63,16 @@ def blueprint(
         raise DefinitionError("blueprint(engine=...) takes nothing else: give its workflows and options to the engine.")
     application = Application(workflows, engine, options)
     functions = func.Blueprint()  # type: ignore[no-untyped-call]
+
+    if triggers.rotates:  # its identity may write the secret, and look at no instance
+
+        @functions.function_name("flux_rotate")
+        @functions.timer_trigger("timer", _LOOK_AT_KEYS)
+        def flux_rotate(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- bound by its name
+            enter(context)
+            rotate()
+
+        return functions
 
     if triggers.purges:  # its identity may delete: so it has nothing that anybody else can call
 

@@ -23,7 +23,9 @@ ENDPOINT: Final = "IDENTITY_ENDPOINT"
 HEADER: Final = "IDENTITY_HEADER"
 """Azure's own names, which the platform sets where an identity is assigned to the app."""
 
-_RESOURCE: Final = "https://storage.azure.com/"
+STORAGE: Final = "https://storage.azure.com/"
+VAULT: Final = "https://vault.azure.net"
+"""What tokens are for, as the platform is asked for them."""
 _VERSION: Final = "2019-08-01"
 _EARLY: Final = 300.0
 """Seconds before its end when a token is asked for anew."""
@@ -32,11 +34,14 @@ _OK: Final = 200
 
 
 class Identity:
-    """Tokens for Azure Storage. Threads may share it."""
+    """Tokens for Azure Storage, or for another `resource`. Threads may share it."""
 
-    def __init__(self, client_id: str = "", environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, client_id: str = "", environment: Mapping[str, str] | None = None, resource: str = STORAGE
+    ) -> None:
         """`client_id`: which of the assigned identities; empty for the system's."""
         self._client_id = client_id
+        self._resource = resource
         self._environment = os.environ if environment is None else environment
         self._lock = Lock()
         self._token = ""
@@ -62,7 +67,7 @@ class Identity:
                 "is not set). Assign one: az functionapp identity assign, or set AzureWebJobsStorage to a connection "
                 "string."
             )
-        query = {"api-version": _VERSION, "resource": _RESOURCE}
+        query = {"api-version": _VERSION, "resource": self._resource}
         if self._client_id:
             query["client_id"] = self._client_id
         parts = urlsplit(endpoint)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flux_azure.account import CONNECTION
 from flux_core.errors import DefinitionError
-from flux_core.hosting import CALLBACK_KEYS, PAYLOADS, PURGE_AFTER, STORAGE, HostSettings
+from flux_core.hosting import CALLBACK_KEYS, PAYLOADS, PURGE_AFTER, ROTATE_AFTER, STORAGE, HostSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 POSTGRES: Final = "FLUX_POSTGRES"
 QUEUE: Final = "FLUX_QUEUE"
 SCHEDULE: Final = "FLUX_SWEEP_SCHEDULE"
+SECRET: Final = "FLUX_CALLBACK_SECRET"  # noqa: S105 -- the name of a setting
+IDENTITY: Final = "AZURE_CLIENT_ID"
+"""Azure's own name for which of an app's identities is meant."""
 
 VARIABLES: Final = {
     STORAGE: "where instances are kept in Blob Storage: az://container/prefix",
     POSTGRES: "or in PostgreSQL: its connection string",
     QUEUE: "the storage queue by which instances are woken, in the account of AzureWebJobsStorage; without it only the "
     "sweep wakes them",
+    SECRET: "the secret of the callback keys, https://VAULT.vault.azure.net/secrets/NAME, for the app that rotates it",
     SCHEDULE: "when the sweep runs, as Azure writes it: {second} {minute} {hour} {day} {month} {day of week}; without "
     "it every minute",
 }
@@ -38,6 +42,8 @@ _EVERY_MINUTE: Final = "0 * * * * *"
 PURGE_SCHEDULE: Final = "0 17 3 * * *"
 """When the app that deletes does so: once a day."""
 _FIELDS: Final = 6
+_PARTS: Final = 5
+"""Of a secret's address, between its slashes."""
 _LONGEST_NAME: Final = 63
 _SHORTEST_NAME: Final = 3
 
@@ -49,6 +55,8 @@ class Triggers(NamedTuple):
     schedule: str
     purges: bool = False
     """Whether this is the app that deletes what ended long ago, and does nothing else."""
+    rotates: bool = False
+    """Whether this is the app that rotates the callback keys, and does nothing else."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Triggers:
@@ -65,7 +73,41 @@ class Triggers(NamedTuple):
                 f"{SCHEDULE} must have six fields, of which the first are seconds, such as {_EVERY_MINUTE!r}, not "
                 f"{schedule!r}."
             )
-        return cls(queue, schedule, bool(given.get(PURGE_AFTER, "").strip()))
+        purges, rotates = (bool(given.get(name, "").strip()) for name in (PURGE_AFTER, ROTATE_AFTER))
+        if purges and rotates:
+            raise DefinitionError(
+                f"{PURGE_AFTER} and {ROTATE_AFTER} are both set: an app either deletes or rotates keys, since each "
+                f"needs an identity that may do no more. Remove one of them."
+            )
+        return cls(queue, schedule, purges, rotates)
+
+
+class RotationSettings(NamedTuple):
+    """What the app that rotates the callback keys is told."""
+
+    secret: str
+    period: float
+    """Seconds."""
+    client_id: str
+    log_level: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> RotationSettings:
+        """As the environment says; `DefinitionError` names the variable that is wrong or missing."""
+        given = os.environ if environment is None else environment
+        host = HostSettings.from_mapping(given)
+        secret = given.get(SECRET, "").strip().rstrip("/")
+        if not secret.startswith(("https://", "http://")) or len(secret.split("/")) != _PARTS:
+            raise DefinitionError(
+                f"{SECRET} must be the secret to rotate, https://VAULT.vault.azure.net/secrets/NAME, without a "
+                f"version; got {secret!r}."
+            )
+        if host.rotate_after is None:
+            raise DefinitionError(
+                f"{ROTATE_AFTER} is not set: it says after how many seconds the callback keys are rotated, such as "
+                f"2592000."
+            )
+        return cls(secret, host.rotate_after, given.get(IDENTITY, "").strip(), host.log_level)
 
 
 class AzureSettings(NamedTuple):

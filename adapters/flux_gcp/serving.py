@@ -38,7 +38,7 @@ def serve(function: Function, incoming: flask.Request) -> Answer:
             request = events.request(incoming)
             host = function.host()
         except Exception as error:  # noqa: BLE001 -- a setting that is wrong must be read in the log, not guessed
-            return _not_served(error, public=function.only_callbacks)
+            return not_served(error, public=function.only_callbacks)
         task = not function.only_callbacks and events.is_task(request)
         if not task and (function.only_callbacks or not events.is_sweep(request)):
             return events.answer(host.http(request, function.remaining(host, arrived)))
@@ -56,7 +56,7 @@ def deliver(function: Function, event: CloudEvent) -> None:
         try:
             host = function.host()
         except Exception as error:
-            _not_served(error)
+            not_served(error)
             raise
         try:
             body = events.message(event)
@@ -79,7 +79,8 @@ def _give_up(host: Host, detail: object, **where: object) -> None:
     host.engine.logger.error("a message was given up", detail=detail, **where)
 
 
-def _not_served(error: Exception, *, public: bool = False) -> Answer:
+def not_served(error: Exception, *, public: bool = False) -> Answer:
+    """The answer where no host could be asked, with a line of the log; in `public` it does not tell why."""
     response = to_problem(error)
     if response.status >= _FAILURE:
         if public:  # settings are not for everybody to read

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flux_core.deadline import MARGIN
 from flux_core.errors import DefinitionError
-from flux_core.hosting import BUDGET, PAYLOADS, STORAGE, HostSettings, number
+from flux_core.hosting import BUDGET, PAYLOADS, ROTATE_AFTER, STORAGE, HostSettings, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +27,10 @@ QUEUE: Final = "FLUX_TASKS_QUEUE"
 WORKER_URL: Final = "FLUX_WORKER_URL"
 ACCOUNT: Final = "FLUX_TASKS_ACCOUNT"
 TASKS_EMULATOR: Final = "CLOUD_TASKS_EMULATOR_HOST"
+"""Not Flux's own."""
+SECRET: Final = "FLUX_CALLBACK_SECRET"  # noqa: S105 -- the name of a setting
 CLOUD_RUN_TIMEOUT: Final = "CLOUD_RUN_TIMEOUT_SECONDS"
-"""The last two are not Flux's own; the functions-framework reads this one, too."""
+"""`CLOUD_RUN_TIMEOUT_SECONDS` is not Flux's own; the functions-framework reads it, too."""
 
 VARIABLES: Final = {
     PROJECT: f"the Google Cloud project of the database; without it {GOOGLE_PROJECT}, then that of the credentials",
@@ -43,6 +45,7 @@ FUNCTION_VARIABLES: Final = {
     WORKER_URL: "the address of the function that runs the workflows: tasks are delivered to it",
     ACCOUNT: "the service account whose identity tasks have (OIDC); without it the function must be public",
     TASKS_EMULATOR: "host and port of a fake of Cloud Tasks, which is then used instead of Google's service",
+    SECRET: "the secret of the callback keys, `projects/PROJECT/secrets/NAME`; for the function that rotates them",
     CLOUD_RUN_TIMEOUT: "seconds until Cloud Run ends a request; the budget must end before",
 }
 """What a function is told beside the variables of the store and those of every cloud (`flux_core.hosting`)."""
@@ -51,6 +54,8 @@ _PREFIX_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 _LONGEST_PREFIX = 64
 _DEFAULT_BUDGET: Final = 50.0
 """Seconds; a function that says nothing else has 60."""
+_PARTS: Final = 4
+"""Of a secret's name."""
 _SAVING: Final = 5.0
 """Seconds before Cloud Run's time-out that are left for the answer."""
 
@@ -99,6 +104,33 @@ class FirestoreSettings(NamedTuple):
             if value is not None and (not value or "/" in value):
                 raise DefinitionError(f"{value!r} is no name of a Google Cloud project or database ({name}).")
         return self
+
+
+class RotationSettings(NamedTuple):
+    """What the function that rotates the callback keys is told."""
+
+    secret: str
+    period: float
+    """Seconds."""
+    log_level: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> RotationSettings:
+        """As the environment says; `DefinitionError` names the variable that is wrong or missing."""
+        given = os.environ if environment is None else environment
+        host = HostSettings.from_mapping(given)
+        secret = given.get(SECRET) or ""
+        parts = secret.split("/")
+        if len(parts) != _PARTS or not all(parts) or parts[::2] != ["projects", "secrets"]:
+            raise DefinitionError(
+                f"{SECRET} must be the secret to rotate, projects/PROJECT/secrets/NAME, not {secret!r}."
+            )
+        if host.rotate_after is None:
+            raise DefinitionError(
+                f"{ROTATE_AFTER} is not set: this function rotates the callback keys, and has to know after how many "
+                f"seconds, such as 2592000."
+            )
+        return cls(secret, host.rotate_after, host.log_level)
 
 
 class FunctionSettings(NamedTuple):

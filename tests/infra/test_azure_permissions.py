@@ -18,12 +18,14 @@ import pytest
 from azure.storage.queue import QueueClient, TextBase64DecodePolicy
 
 from flux_azure.storage_queue import StorageQueue
+from flux_core.callbacks import parsed_keys
 from tests.azure.in_process import Functions
 from tests.infra.play import Call, Grant, Tomorrow, idle, order, refused
 from tests.infra.sam import ROOT
 from tests.services.azurite import ACCOUNT, Azurite, AzuriteQueue
 from tests.services.proxy import Proxy, Seen
 from tests.services.terraform import Resource, schema_module
+from tests.services.vaults import KeyVault, identity, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,7 +135,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 class Deployed:
     """The apps of the module, each with its own settings and ways."""
 
-    def __init__(self, made: Made, azurite: Azurite, queues: AzuriteQueue, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        made: Made,
+        azurite: Azurite,
+        queues: AzuriteQueue,
+        vault: KeyVault,
+        platform: dict[str, str],
+        patch: pytest.MonkeyPatch,
+    ) -> None:
+        self.vault = vault
+        self._platform = platform
         self.settings = made.settings()
         self.blobs = {app: Proxy(azurite.endpoint) for app in self.settings}
         self.queues = {app: Proxy(queues.endpoint) for app in self.settings}
@@ -203,11 +215,14 @@ class Deployed:
             for name, value in self.settings[app].items()
             if not name.startswith(("AzureWebJobsStorage", "AZURE_"))
         }
-        return {**kept, "AzureWebJobsStorage": self._connection(app)}
+        secret = (
+            {"FLUX_CALLBACK_SECRET": f"{self.vault.url}/secrets/keys", **self._platform} if app == "rotation" else {}
+        )
+        return {**kept, **secret, "AzureWebJobsStorage": self._connection(app)}
 
 
 def play(deployed: Deployed) -> None:
-    """Start, wait, answer a link, signal, fail, retry, end, delete."""
+    """Start, wait, answer a link, signal, fail, retry, end, rotate, delete."""
     executions = "/workflows/order/executions"
     id_ = deployed.http("POST", f"{executions}?mode=async", {"fails": True})["id"]
     deployed.timer("main", "flux_sweep")
@@ -226,6 +241,10 @@ def play(deployed: Deployed) -> None:
     deployed.http("POST", f"{executions}/{here}/signals/approval", {"by": "ann"})
     assert deployed.http("POST", f"{executions}/{here}/signals/confirmed", {})["status"] == "completed"
     assert len(deployed.http("GET", executions)["items"]) == 2
+
+    deployed.vault.put("keys", KEYS)
+    deployed.timer("rotation", "flux_rotate")
+    assert list(parsed_keys(deployed.vault.text("keys"))) == ["k1", "k2"]
 
     deployed.timer("purge", "flux_purge")
     assert deployed.http("GET", executions)["items"] == []
@@ -285,8 +304,9 @@ def inside(path: str) -> str:
 
 @pytest.fixture(scope="module")
 def played(made: Made, azurite: Azurite, azurite_queue: AzuriteQueue) -> Iterator[Deployed]:
-    with pytest.MonkeyPatch.context() as patch:
-        deployed = Deployed(made, azurite, azurite_queue, patch)
+    vault = KeyVault()
+    with pytest.MonkeyPatch.context() as patch, identity() as (platform, _), served(vault):
+        deployed = Deployed(made, azurite, azurite_queue, vault, platform, patch)
         try:
             play(deployed)
             examine(deployed)
@@ -314,6 +334,10 @@ def calls_of(made: Made, played: Deployed, blobs: dict[str, list[Seen]], queues:
     for app, settings in played.settings.items():
         if reference in settings.values():
             found.append(Call(app, f"{SECRETS}/getSecret/action", secret["resource_versionless_id"]))
+    # learn.microsoft.com/azure/key-vault/general/rbac-guide: Get Secret and Set Secret, an action each.
+    for request in played.vault.asked:
+        action = {"GET": "getSecret", "PUT": "setSecret"}[request.split()[0]]
+        found.append(Call("rotation", f"{SECRETS}/{action}/action", secret["resource_versionless_id"]))
     return found
 
 
@@ -337,7 +361,7 @@ def examinations(made: Made, played: Deployed) -> list[Call]:
 
 def test_every_request_is_allowed(made: Made, calls: list[Call]) -> None:
     assert refused(calls, made.grants()) == set()
-    assert {call.who for call in calls} == {"main", "purge"}
+    assert {call.who for call in calls} == {"main", "purge", "rotation"}
 
 
 def test_every_request_of_the_doctor_is_allowed(made: Made, examinations: list[Call]) -> None:
@@ -353,8 +377,8 @@ def test_every_permission_is_used_or_there_is_a_reason_for_it(made: Made, calls:
 def test_of_what_belongs_to_an_instance_only_purge_may_delete(made: Made) -> None:
     container = made.one("azurerm_storage_container", "state")["resource_manager_id"]
     part = f"{container}/instances/7f/default/order/o-1/L/0000000003"
-    tried = {Call(app, f"{BLOBS}/delete", part) for app in ("main", "purge")}
-    assert refused(tried, made.grants()) == {call for call in tried if call.who == "main"}
+    tried = {Call(app, f"{BLOBS}/delete", part) for app in ("main", "purge", "rotation")}
+    assert refused(tried, made.grants()) == {call for call in tried if call.who != "purge"}
     marker = f"{container}/instances/_due/1/0000000000000/default/order/o-1/0000000003.000000-a"
     assert refused({Call("main", f"{BLOBS}/delete", marker)}, made.grants()) == set()
 

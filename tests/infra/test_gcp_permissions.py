@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from google.auth.transport.requests import AuthorizedSession
+from google.oauth2.credentials import Credentials
 
-from flux_gcp import callback_function, firestore_purge, http_function
+from flux_core.callbacks import parsed_keys
+from flux_gcp import callback_function, firestore_purge, http_function, rotation_function
 from flux_gcp import settings as names
 from tests.gcp.conftest import new_project
 from tests.gcp.relay import COMMIT, QUERY, Relay
@@ -25,6 +28,7 @@ from tests.infra.sam import ROOT
 from tests.services.cloud_tasks import CloudTasks
 from tests.services.proxy import Proxy, Seen
 from tests.services.terraform import Resource, schema_module
+from tests.services.vaults import TOKEN, SecretManager, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -154,8 +158,16 @@ class Ways:
 class Deployed:
     """The functions of the module, each with its own settings and ways."""
 
-    def __init__(self, functions: Mapping[str, Any], firestore: str, storage: str, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, Any],
+        firestore: str,
+        storage: str,
+        manager: SecretManager,
+        patch: pytest.MonkeyPatch,
+    ) -> None:
         self.functions = functions
+        self.manager = manager
         self.ways = {
             name: Ways(firestore, storage, one["environment_variables"][names.QUEUE]) for name, one in functions.items()
         }
@@ -169,6 +181,9 @@ class Deployed:
         with self._patch.context() as patch:
             for name, value in self._environment(function).items():
                 patch.setenv(name, value)
+            if function == "rotation" and function not in self._handlers:
+                session = AuthorizedSession(Credentials(TOKEN))
+                self._handlers[function] = rotation_function(session=session, service=self.manager.url)
             if function not in self._handlers:
                 kind = callback_function if function == "callbacks" else http_function
                 options: dict[str, Any] = {"clock": Tomorrow()} if function == "purge" else {}
@@ -213,7 +228,7 @@ class Deployed:
 
 
 def play(deployed: Deployed) -> None:
-    """Start, wait, answer a link, signal, fail, retry, end, delete."""
+    """Start, wait, answer a link, signal, fail, retry, end, rotate, delete."""
     executions = "/workflows/order/executions"
     id_ = deployed.call("api", f"{executions}?mode=async", {"fails": True})["id"]
     assert deployed.scheduled("sweeper", "sweep")["asked"] == 1
@@ -232,6 +247,11 @@ def play(deployed: Deployed) -> None:
     deployed.call("api", f"{executions}/{here}/signals/approval", {"by": "ann"})
     assert deployed.call("api", f"{executions}/{here}/signals/confirmed", {})["status"] == "completed"
     assert len(deployed.call("api", executions)["items"]) == 2
+
+    secret = deployed.functions["rotation"]["environment_variables"][names.SECRET]
+    deployed.manager.put(secret, KEYS)
+    assert deployed.scheduled("rotation", "rotate") == {"rotated": True}
+    assert list(parsed_keys(deployed.manager.text(secret))) == ["k1", "k2"]
 
     assert deployed.scheduled("purge", "purge") == {"deleted": 2, "left": 0, "finished": True}
     assert deployed.call("api", executions)["items"] == []
@@ -291,7 +311,17 @@ def called(made: Made, deployed: Deployed) -> list[Call]:
         # Cloud Run does it when an instance begins (cloud.google.com/run/docs/configuring/services/secrets).
         secrets = deployed.functions[who]["secret_environment_variables"]
         found += [Call(who, "secretmanager.versions.access", secret["secret"]) for secret in secrets]
-    return found
+    return found + [Call("rotation", *asked_of_secrets(one)) for one in deployed.manager.asked]
+
+
+def asked_of_secrets(request: str) -> tuple[str, str]:
+    """Permission and secret (cloud.google.com/secret-manager/docs/access-control)."""
+    found = re.fullmatch(
+        r"\w+ /v1/projects/[^/]+/secrets/([^/:]+)(/versions/latest|/versions/\d+:access|:addVersion)", request
+    )
+    assert found is not None, request
+    last = found[2].rpartition(":")[2]
+    return f"secretmanager.versions.{ {'access': 'access', 'addVersion': 'add'}.get(last, 'get') }", found[1]
 
 
 @pytest.fixture(scope="module")
@@ -302,9 +332,9 @@ def recorded(made: Made, firestore_emulator: str, fake_gcs: str) -> tuple[list[C
     making = urllib.request.Request(f"{fake_gcs}/storage/v1/b?project=p", body, {"Content-Type": "application/json"})  # noqa: S310 -- a server of our own
     with urllib.request.urlopen(making, timeout=30):  # noqa: S310 -- as above
         pass
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, served(SecretManager()) as manager:
         patch.setattr(firestore_purge, "BATCH", 3)  # so that deleting takes several commits
-        deployed = Deployed(made.functions(), firestore_emulator, fake_gcs, patch)
+        deployed = Deployed(made.functions(), firestore_emulator, fake_gcs, manager, patch)
         try:
             play(deployed)
             played = called(made, deployed)

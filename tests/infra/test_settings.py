@@ -49,9 +49,10 @@ def test_what_a_deployment_cannot_do_without_is_set(cloud: str) -> None:
         "aws": {"FLUX_TABLE", "FLUX_PAYLOADS", "FLUX_QUEUE_URL", "FLUX_SWEEPER", "FLUX_HOP_BUDGET",
                 "FLUX_PUBLIC_URL", "FLUX_CALLBACK_SECRET", "FLUX_METRICS", "FLUX_PURGE_AFTER"},
         "gcp": {"FLUX_PROJECT", "FLUX_DATABASE", "FLUX_PAYLOADS", "FLUX_TASKS_QUEUE", "FLUX_WORKER_URL",
-                "FLUX_TASKS_ACCOUNT", "FLUX_SWEEPER", "FLUX_PUBLIC_URL", "FLUX_CALLBACK_KEYS", "FLUX_PURGE_AFTER"},
+                "FLUX_TASKS_ACCOUNT", "FLUX_SWEEPER", "FLUX_PUBLIC_URL", "FLUX_CALLBACK_KEYS", "FLUX_PURGE_AFTER",
+                "FLUX_CALLBACK_SECRET", "FLUX_ROTATE_AFTER"},
         "azure": {"FLUX_STORAGE", "FLUX_PAYLOADS", "FLUX_QUEUE", "FLUX_BUDGET", "FLUX_PUBLIC_URL",
-                  "FLUX_CALLBACK_KEYS", "FLUX_PURGE_AFTER"},
+                  "FLUX_CALLBACK_KEYS", "FLUX_PURGE_AFTER", "FLUX_CALLBACK_SECRET", "FLUX_ROTATE_AFTER"},
     }  # fmt: skip
     folders = {path.parent for path in files(cloud) if path.suffix in {".yaml", ".tf"}}
     assert folders

@@ -33,7 +33,7 @@ def test_it_is_formatted(tmp_path: Path) -> None:
 
 
 def test_its_own_tests_pass(module: Module) -> None:
-    assert "4 passed, 0 failed" in module.check("test")
+    assert "7 passed, 0 failed" in module.check("test")
 
 
 def test_the_blobs_that_the_app_may_delete_are_the_markers_of_both_indexes() -> None:
@@ -48,6 +48,6 @@ def test_the_alarms_wait_for_what_engine_and_app_write() -> None:
     line = "stuck: an operator is needed"
     assert line in alarms
     assert f'"{line}"' in inspect.getsource(trace)
-    for function in ("flux_sweep", "flux_work"):
+    for function in ("flux_sweep", "flux_work", "flux_rotate"):
         assert f"'{function}'" in alarms
         assert f'function_name("{function}")' in inspect.getsource(handler)

@@ -40,7 +40,7 @@ def test_it_is_formatted(tmp_path: Path) -> None:
 
 
 def test_its_own_tests_pass(module: Module) -> None:
-    assert "4 passed, 0 failed" in module.check("test")
+    assert "7 passed, 0 failed" in module.check("test")
 
 
 def test_the_indexes_are_those_that_the_store_would_make() -> None:

@@ -1,7 +1,7 @@
 # Log queries: of a storage queue Azure counts the messages once an hour, and all queues of an account together.
 
 locals {
-  alarms = {
+  alarms = merge({
     dead_letters = {
       text  = "A message failed twelve times and is in the poison queue. Look at the app's log, then put it back."
       query = "AppTraces | where Message has 'MaxDequeueCount'", operator = "GreaterThan", than = 0, window = "PT5M", severity = 1
@@ -18,7 +18,12 @@ locals {
       text  = "Messages of the queue fail. Look at the app's log."
       query = "AppRequests | where Name == 'flux_work' and Success == false", operator = "GreaterThan", than = 5, window = "PT5M", severity = 2
     }
-  }
+    }, local.rotates ? {
+    rotation_failed = {
+      text  = "The keys of callback links could not be rotated, and stay as they are. Look at the log of the rotation's app."
+      query = "AppRequests | where Name == 'flux_rotate' and Success == false", operator = "GreaterThan", than = 0, window = "PT5M", severity = 2
+    }
+  } : {})
 }
 
 resource "azurerm_monitor_scheduled_query_rules_alert_v2" "this" {

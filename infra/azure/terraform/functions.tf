@@ -48,9 +48,12 @@ locals {
       FLUX_QUEUE         = local.queue
       FLUX_PUBLIC_URL    = "https://${local.app_name["main"]}.azurewebsites.net"
       FLUX_CALLBACK_KEYS = "@Microsoft.KeyVault(SecretUri=${azurerm_key_vault.this.vault_uri}secrets/${azurerm_key_vault_secret.callbacks.name})"
-      } : {
-      FLUX_PURGE_AFTER = tostring(var.purge_after_seconds)
-    },
+    } : {},
+    app == "purge" ? { FLUX_PURGE_AFTER = tostring(var.purge_after_seconds) } : {},
+    app == "rotation" ? {
+      FLUX_CALLBACK_SECRET = "${azurerm_key_vault.this.vault_uri}secrets/${azurerm_key_vault_secret.callbacks.name}"
+      FLUX_ROTATE_AFTER    = tostring(var.rotation_days * 86400)
+    } : {},
   ) }
 }
 
@@ -98,7 +101,9 @@ resource "azapi_resource" "app" {
     }
   }
   response_export_values = ["properties.defaultHostName"]
-  depends_on             = [azurerm_role_assignment.app, azurerm_role_assignment.state, azurerm_storage_queue.work]
+  depends_on = [
+    azurerm_role_assignment.app, azurerm_role_assignment.state, azurerm_role_assignment.rotation, azurerm_storage_queue.work,
+  ]
 }
 
 resource "azapi_resource" "no_passwords" {

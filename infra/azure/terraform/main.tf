@@ -8,9 +8,15 @@ locals {
   instances = "instances" # the folders of the container
   payloads  = "payloads"
   purges    = var.purge_after_seconds > 0
+  rotates   = var.rotation_days > 0
 
-  # The app, and the one that deletes. They have the same code; settings and identity make the difference.
-  apps = merge({ main = { suffix = "" } }, local.purges ? { purge = { suffix = "-purge" } } : {})
+  # The app, the one that rotates keys, and the one that deletes. They have the same code; settings and identity make the
+  # difference. The letter is of the account that the Functions host works in.
+  apps = merge(
+    { main = { suffix = "", letter = "h" } },
+    local.rotates ? { rotation = { suffix = "-rotation", letter = "r" } } : {},
+    local.purges ? { purge = { suffix = "-purge", letter = "p" } } : {},
+  )
 }
 
 resource "azurerm_resource_group" "this" {

@@ -14,6 +14,9 @@ locals {
     local.purges ? {
       delete = { text = "Reads, puts and deletes blobs.", actions = ["${local.blobs}/read", "${local.blobs}/write", "${local.blobs}/delete"] }
     } : {},
+    local.rotates ? {
+      rotate = { text = "Reads a secret and sets another version.", actions = ["Microsoft.KeyVault/vaults/secrets/getSecret/action", "Microsoft.KeyVault/vaults/secrets/setSecret/action"] }
+    } : {},
   )
 
   # Index markers are hints, and the only blobs that the app may delete.
@@ -68,6 +71,15 @@ resource "azurerm_role_assignment" "state" {
   principal_type     = "ServicePrincipal"
   condition          = each.value.condition
   condition_version  = each.value.condition == null ? null : "2.0"
+}
+
+# Azure's own role for this, Key Vault Secrets Officer, could delete the secret.
+resource "azurerm_role_assignment" "rotation" {
+  count              = local.rotates ? 1 : 0
+  scope              = azurerm_key_vault_secret.callbacks.resource_versionless_id
+  role_definition_id = azurerm_role_definition.this["rotate"].role_definition_resource_id
+  principal_id       = azurerm_user_assigned_identity.app["rotation"].principal_id
+  principal_type     = "ServicePrincipal"
 }
 
 # Whoever applies this puts the keys into the vault.

@@ -2,7 +2,7 @@
 
 resource "azurerm_storage_account" "host" {
   for_each                        = local.apps
-  name                            = "st${local.short}${each.key == "main" ? "h" : "p"}${var.unique}"
+  name                            = "st${local.short}${each.value.letter}${var.unique}"
   resource_group_name             = azurerm_resource_group.this.name
   location                        = var.location
   account_tier                    = "Standard"

@@ -89,6 +89,16 @@ variable "callback_keys_version" {
   default     = 1
 }
 
+variable "rotation_days" {
+  description = "After how many days the keys of callback links are rotated, by an app of its own; 0: never."
+  type        = number
+  default     = 30
+  validation {
+    condition     = var.rotation_days == 0 || (floor(var.rotation_days) == var.rotation_days && var.rotation_days <= 365 && var.rotation_days * 86400 >= tonumber(lookup(var.environment, "FLUX_CALLBACK_EXPIRES", "604800")) + 86400)
+    error_message = "0, or whole days up to 365, at least one more than callback links live (FLUX_CALLBACK_EXPIRES in environment, seconds; 7 days by default): no link may outlive its key."
+  }
+}
+
 variable "purge_after_seconds" {
   description = "Above 0 there is an app of its own that may delete what ended so many seconds ago (2592000 are 30 days). 0: nothing is ever deleted."
   type        = number

@@ -11,8 +11,8 @@ resource "google_logging_metric" "stuck" {
 
 locals {
   of_queue = "resource.type=\"cloud_tasks_queue\" AND resource.labels.queue_id=\"${google_cloud_tasks_queue.work.name}\""
-  of_run   = { for name in ["worker", "sweeper"] : name => "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${google_cloudfunctions2_function.function[name].name}\"" }
-  alarms = {
+  of_run   = { for name in setintersection(keys(local.functions), ["worker", "sweeper", "rotation"]) : name => "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${google_cloudfunctions2_function.function[name].name}\"" }
+  alarms = merge({
     stuck_workflows = {
       text   = "An instance is stuck and waits for somebody (flux list --status stuck, flux show)."
       filter = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.stuck.name}\""
@@ -33,7 +33,13 @@ locals {
       filter = "${local.of_run["worker"]} AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
       align  = "ALIGN_RATE", above = 0, lasting = "300s"
     }
-  }
+    }, local.rotates ? {
+    rotation_failed = {
+      text   = "The keys of callback links could not be rotated, and stay as they are. Look at the log of the rotation."
+      filter = "${local.of_run["rotation"]} AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class!=\"2xx\""
+      align  = "ALIGN_DELTA", above = 0, lasting = "0s"
+    }
+  } : {})
 }
 
 resource "google_monitoring_alert_policy" "this" {

@@ -58,19 +58,23 @@ resource "google_cloudfunctions2_function" "function" {
       THREADS            = tostring(each.value.concurrency) # of the functions-framework
 
       DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA = "true" # else it asks for the bucket, which nobody may
-    }, local.callbacks ? { FLUX_PUBLIC_URL = local.url["callbacks"] } : {}, each.value.environment)
+      }, local.callbacks ? {
+      FLUX_PUBLIC_URL       = local.url["callbacks"]
+      CALLBACK_KEYS_VERSION = tostring(var.callback_keys_version) # nobody reads it: with other keys there are new instances
+    } : {}, each.value.environment)
     dynamic "secret_environment_variables" {
       for_each = contains(local.signers, each.key) ? [1] : []
       content {
         key        = "FLUX_CALLBACK_KEYS"
         project_id = var.project_id
         secret     = google_secret_manager_secret.callbacks[0].secret_id
-        version    = google_secret_manager_secret_version.callbacks[0].version # another version is a new revision
+        version    = "latest" # when an instance starts; rotations are made so that older ones go on
       }
     }
   }
   depends_on = [
     google_project_iam_member.build, google_project_iam_member.state, google_secret_manager_secret_iam_member.callbacks,
+    google_secret_manager_secret_iam_member.rotation, google_secret_manager_secret_version.callbacks,
   ]
 }
 

@@ -19,12 +19,15 @@ locals {
       delete          = concat(local.read_and_write, ["datastore.entities.delete"])
       delete_payloads = ["storage.objects.delete", "storage.objects.get", "storage.objects.list"]
     } : {},
+    local.rotates ? {
+      rotate = ["secretmanager.versions.access", "secretmanager.versions.add", "secretmanager.versions.get"]
+    } : {},
   )
   state_role   = { api = "state", worker = "state", callbacks = "state", sweeper = "find_due", purge = "delete" }
   payload_role = { api = "payloads", worker = "payloads", callbacks = "payloads", purge = "delete_payloads" }
   wakers       = setintersection(keys(local.functions), ["api", "worker", "callbacks", "sweeper"])
   signers      = local.callbacks ? toset(["api", "worker", "callbacks"]) : toset([])
-  called       = toset([for name in keys(local.functions) : name if contains(["worker", "sweeper", "purge"], name)])
+  called       = toset([for name in keys(local.functions) : name if contains(["worker", "sweeper", "purge", "rotation"], name)])
 }
 
 resource "google_project_iam_custom_role" "this" {
@@ -68,7 +71,7 @@ resource "google_project_iam_member" "build" {
 
 # Firestore has no policy of a database's own: the project's, with a condition on the database.
 resource "google_project_iam_member" "state" {
-  for_each = local.functions
+  for_each = local.on_state
   project  = var.project_id
   role     = google_project_iam_custom_role.this[local.state_role[each.key]].name
   member   = google_service_account.function[each.key].member
@@ -108,6 +111,15 @@ resource "google_secret_manager_secret_iam_member" "callbacks" {
   secret_id = google_secret_manager_secret.callbacks[0].secret_id
   role      = google_project_iam_custom_role.this["sign"].name
   member    = google_service_account.function[each.key].member
+}
+
+# It adds versions, and can neither disable nor destroy one.
+resource "google_secret_manager_secret_iam_member" "rotation" {
+  count     = local.rotates ? 1 : 0
+  project   = var.project_id
+  secret_id = google_secret_manager_secret.callbacks[0].secret_id
+  role      = google_project_iam_custom_role.this["rotate"].name
+  member    = google_service_account.function["rotation"].member
 }
 
 resource "google_cloud_run_v2_service_iam_member" "invoker" {

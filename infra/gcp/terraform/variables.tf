@@ -26,7 +26,7 @@ variable "name" {
 }
 
 variable "package_path" {
-  description = "The zip with the code: main.py with `handler` and `callbacks`, your workflows, requirements.txt."
+  description = "The zip with the code: main.py with `handler`, `callbacks` and `rotation`, your workflows, requirements.txt."
   type        = string
 }
 
@@ -74,6 +74,16 @@ variable "callback_keys_version" {
   description = "Raise it to have callback_keys taken again; 0: no callback links, and nothing that is open to everybody."
   type        = number
   default     = 1
+}
+
+variable "rotation_days" {
+  description = "After how many days the keys of callback links are rotated; 0: never."
+  type        = number
+  default     = 30
+  validation {
+    condition     = var.rotation_days == 0 || (floor(var.rotation_days) == var.rotation_days && var.rotation_days <= 365 && var.rotation_days * 86400 >= tonumber(lookup(var.environment, "FLUX_CALLBACK_EXPIRES", "604800")) + 86400)
+    error_message = "0, or whole days up to 365, at least one more than callback links live (FLUX_CALLBACK_EXPIRES in environment, seconds; 7 days by default): no link may outlive its key."
+  }
 }
 
 variable "purge_after_seconds" {

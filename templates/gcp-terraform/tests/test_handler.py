@@ -46,3 +46,4 @@ def test_the_functions_that_are_deployed_are_there():
 
     assert callable(main.handler)
     assert callable(main.callbacks)
+    assert callable(main.rotation)

@@ -66,7 +66,7 @@ run "safe_defaults" {
     error_message = "An operator's machine is told what the app is told."
   }
   assert {
-    condition     = length(azapi_resource.app) == 1
+    condition     = keys(azapi_resource.app) == ["main", "rotation"]
     error_message = "Nothing deletes unless it is asked for."
   }
   assert {
@@ -88,13 +88,55 @@ run "the_longest_names_are_within_azures_limits" {
   }
 }
 
+run "keys_are_rotated" {
+  command = apply
+  assert {
+    condition = { for one in azapi_resource.app["rotation"].body.properties.siteConfig.appSettings : one.name => one.value if contains(["FLUX_CALLBACK_SECRET", "FLUX_ROTATE_AFTER", "FLUX_CALLBACK_KEYS", "FLUX_QUEUE"], one.name) } == {
+      FLUX_CALLBACK_SECRET = "https://kv.vault.azure.net/secrets/flux-callbacks"
+      FLUX_ROTATE_AFTER    = "2592000"
+    }
+    error_message = "Every 30 days, by an app that has nothing else to do."
+  }
+  assert {
+    condition     = [for app, one in azapi_resource.app : app if contains([for two in one.body.properties.siteConfig.appSettings : two.name], "FLUX_ROTATE_AFTER")] == ["rotation"]
+    error_message = "Only that app is told to rotate."
+  }
+  assert {
+    condition     = toset(azurerm_role_definition.this["rotate"].permissions[0].data_actions) == toset(["Microsoft.KeyVault/vaults/secrets/getSecret/action", "Microsoft.KeyVault/vaults/secrets/setSecret/action"]) && azurerm_role_assignment.rotation[0].scope == azurerm_key_vault_secret.callbacks.resource_versionless_id
+    error_message = "It reads and sets that secret, and deletes none."
+  }
+  assert {
+    condition     = [for name, one in local.assigned_custom : name if one.app == "rotation"] == []
+    error_message = "It has nothing to do with instances."
+  }
+}
+
+run "a_rotation_that_is_turned_off" {
+  command = apply
+  variables {
+    rotation_days = 0
+  }
+  assert {
+    condition     = keys(azapi_resource.app) == ["main"] && length(azurerm_role_assignment.rotation) == 0 && !contains(keys(azurerm_monitor_scheduled_query_rules_alert_v2.this), "rotation_failed")
+    error_message = "Nothing of it is there."
+  }
+}
+
+run "a_period_that_is_shorter_than_links_live_is_refused" {
+  command = plan
+  variables {
+    rotation_days = 7
+  }
+  expect_failures = [var.rotation_days]
+}
+
 run "a_purge_that_is_asked_for" {
   command = apply
   variables {
     purge_after_seconds = 2592000
   }
   assert {
-    condition     = length(azurerm_user_assigned_identity.app) == 2 && length(azapi_resource.app) == 2
+    condition     = length(azurerm_user_assigned_identity.app) == 3 && length(azapi_resource.app) == 3
     error_message = "What deletes is an app of its own, with an identity of its own."
   }
   assert {

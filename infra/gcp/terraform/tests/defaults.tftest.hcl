@@ -28,8 +28,8 @@ run "safe_defaults" {
     error_message = "Only callbacks are open to everybody, and their function takes nothing else."
   }
   assert {
-    condition     = alltrue([for name in ["worker", "sweeper"] : google_cloudfunctions2_function.function[name].service_config[0].ingress_settings == "ALLOW_INTERNAL_ONLY"])
-    error_message = "Worker and sweeper do not face the internet."
+    condition     = alltrue([for name in ["worker", "sweeper", "rotation"] : google_cloudfunctions2_function.function[name].service_config[0].ingress_settings == "ALLOW_INTERNAL_ONLY"])
+    error_message = "Worker, sweeper and rotation do not face the internet."
   }
   assert {
     condition     = google_firestore_database.state.point_in_time_recovery_enablement == "POINT_IN_TIME_RECOVERY_ENABLED" && google_firestore_database.state.delete_protection_state == "DELETE_PROTECTION_ENABLED"
@@ -85,13 +85,58 @@ run "safe_defaults" {
   }
 }
 
+run "keys_are_rotated" {
+  command = apply
+  assert {
+    condition     = google_cloudfunctions2_function.function["rotation"].service_config[0].environment_variables.FLUX_ROTATE_AFTER == "2592000" && google_cloudfunctions2_function.function["rotation"].build_config[0].entry_point == "rotation"
+    error_message = "Every 30 days, by a function of its own."
+  }
+  assert {
+    condition     = google_cloud_scheduler_job.this["rotation"].schedule == "41 3 * * *" && google_cloud_run_v2_service_iam_member.invoker["rotation"].role == "roles/run.invoker"
+    error_message = "Once a day the schedule asks, and it may."
+  }
+  assert {
+    condition     = toset(google_project_iam_custom_role.this["rotate"].permissions) == toset(["secretmanager.versions.access", "secretmanager.versions.add", "secretmanager.versions.get"])
+    error_message = "It reads and adds versions, and changes none."
+  }
+  assert {
+    condition     = toset(keys(google_project_iam_member.state)) == toset(["api", "callbacks", "sweeper", "worker"]) && !contains(keys(google_storage_bucket_iam_member.payloads), "rotation") && !contains(keys(google_cloud_tasks_queue_iam_member.wake), "rotation")
+    error_message = "It has nothing to do with instances."
+  }
+  assert {
+    condition = alltrue([for name in ["api", "worker", "callbacks"] :
+      google_cloudfunctions2_function.function[name].service_config[0].secret_environment_variables[0].version == "latest"
+    ])
+    error_message = "An instance that starts reads the newest keys."
+  }
+}
+
+run "a_rotation_that_is_turned_off" {
+  command = apply
+  variables {
+    rotation_days = 0
+  }
+  assert {
+    condition     = !contains(keys(google_cloudfunctions2_function.function), "rotation") && length(google_secret_manager_secret_iam_member.rotation) == 0 && !contains(keys(google_monitoring_alert_policy.this), "rotation_failed")
+    error_message = "Nothing of it is there."
+  }
+}
+
+run "a_period_that_is_shorter_than_links_live_is_refused" {
+  command = plan
+  variables {
+    rotation_days = 7
+  }
+  expect_failures = [var.rotation_days]
+}
+
 run "a_purge_that_is_asked_for" {
   command = apply
   variables {
     purge_after_seconds = 2592000
   }
   assert {
-    condition     = { for name, function in google_cloudfunctions2_function.function : name => lookup(function.service_config[0].environment_variables, "FLUX_PURGE_AFTER", "") } == { api = "", callbacks = "", purge = "2592000", sweeper = "", worker = "" }
+    condition     = { for name, function in google_cloudfunctions2_function.function : name => lookup(function.service_config[0].environment_variables, "FLUX_PURGE_AFTER", "") } == { api = "", callbacks = "", purge = "2592000", rotation = "", sweeper = "", worker = "" }
     error_message = "Only the purge function is told to delete."
   }
   assert {
@@ -110,8 +155,8 @@ run "no_callbacks_and_nothing_is_open" {
     callback_keys_version = 0
   }
   assert {
-    condition     = length(google_cloud_run_v2_service_iam_member.callbacks) == 0 && length(google_secret_manager_secret.callbacks) == 0
-    error_message = "Without callback links nothing is open to everybody."
+    condition     = length(google_cloud_run_v2_service_iam_member.callbacks) == 0 && length(google_secret_manager_secret.callbacks) == 0 && !contains(keys(google_cloudfunctions2_function.function), "rotation")
+    error_message = "Without callback links nothing is open to everybody, and no keys are rotated."
   }
 }
 
