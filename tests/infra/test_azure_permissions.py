@@ -17,7 +17,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from azure.storage.queue import QueueClient, TextBase64DecodePolicy
 
+from flux_azure.account import account
 from flux_azure.storage_queue import StorageQueue
+from flux_blob import BlobPayloads, BlobStorage
+from flux_core.hosting import PAYLOADS, STORAGE
 from tests.azure.in_process import Functions
 from tests.infra.play import Call, Grant, Tomorrow, idle, order, refused
 from tests.infra.sam import ROOT
@@ -149,12 +152,19 @@ class Deployed:
 
     def call(self, app: str, function: str, data: dict[str, Any]) -> Any:
         """Invoke a function; what it opens, it opens by its app's settings."""
+        environment = self._environment(app)
         with self._patch.context() as patch:
-            for name, value in self._environment(app).items():
+            for name, value in environment.items():
                 patch.setenv(name, value)
             if app not in self._apps:
-                options: dict[str, Any] = {"clock": Tomorrow()} if app == "purge" else {}
-                self._apps[app] = Functions(order, **options)
+                # As the app would make them, but with more time: the machine may be busy, and Azurite with it.
+                more: dict[str, Any] = {"options": account(environment).blob_options(), "time_limit": 60.0}
+                self._apps[app] = Functions(
+                    order,
+                    storage=BlobStorage(environment[STORAGE], **more),
+                    payloads=BlobPayloads(environment[PAYLOADS], **more),
+                    **({"clock": Tomorrow()} if app == "purge" else {}),
+                )
             return self._apps[app].call(function, data)
 
     def http(self, method: str, path: str, body: object = None) -> dict[str, Any]:
