@@ -159,12 +159,10 @@ class Deployed:
             if app not in self._apps:
                 # As the app would make them, but with more time: the machine may be busy, and Azurite with it.
                 more: dict[str, Any] = {"options": account(environment).blob_options(), "time_limit": 60.0}
-                self._apps[app] = Functions(
-                    order,
-                    storage=BlobStorage(environment[STORAGE], **more),
-                    payloads=BlobPayloads(environment[PAYLOADS], **more),
-                    **({"clock": Tomorrow()} if app == "purge" else {}),
-                )
+                options: dict[str, Any] = {"clock": Tomorrow()} if app == "purge" else {}
+                options["storage"] = BlobStorage(environment[STORAGE], **more)
+                options["payloads"] = BlobPayloads(environment[PAYLOADS], **more)
+                self._apps[app] = Functions(order, **options)
             return self._apps[app].call(function, data)
 
     def http(self, method: str, path: str, body: object = None) -> dict[str, Any]:
