@@ -17,8 +17,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 from azure.storage.queue import QueueClient, TextBase64DecodePolicy
 
+from flux_azure.account import account
 from flux_azure.storage_queue import StorageQueue
+from flux_blob import BlobPayloads, BlobStorage
 from flux_core.callbacks import parsed_keys
+from flux_core.hosting import PAYLOADS, STORAGE
 from tests.azure.in_process import Functions
 from tests.infra.play import Call, Grant, Tomorrow, idle, order, refused
 from tests.infra.sam import ROOT
@@ -163,11 +166,16 @@ class Deployed:
 
     def call(self, app: str, function: str, data: dict[str, Any]) -> Any:
         """Invoke a function; what it opens, it opens by its app's settings."""
+        environment = self._environment(app)
         with self._patch.context() as patch:
-            for name, value in self._environment(app).items():
+            for name, value in environment.items():
                 patch.setenv(name, value)
             if app not in self._apps:
+                # As the app would make them, but with more time: the machine may be busy, and Azurite with it.
+                more: dict[str, Any] = {"options": account(environment).blob_options(), "time_limit": 60.0}
                 options: dict[str, Any] = {"clock": Tomorrow()} if app == "purge" else {}
+                options["storage"] = BlobStorage(environment[STORAGE], **more)
+                options["payloads"] = BlobPayloads(environment[PAYLOADS], **more)
                 self._apps[app] = Functions(order, **options)
             return self._apps[app].call(function, data)
 
