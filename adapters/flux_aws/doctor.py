@@ -46,9 +46,9 @@ def examined(
     try:
         settings = Settings.from_mapping(deployed[0].environment if deployed else environment)
     except DefinitionError as error:
-        yield deployed[0].part if deployed else HERE, Finding("settings", FAILURE, str(error))
+        yield deployed[0].part if deployed else HERE, _unusable(error, settings_here=not deployed)
         return
-    for finding in _of_settings(settings, services):
+    for finding in _of_settings(settings, services, settings_here=not deployed):
         yield HERE, finding
     for one in deployed:
         for finding in chain(of_function(one, settings), of_part(one, settings, services), asked(one, services)):
@@ -58,11 +58,11 @@ def examined(
 # --- what settings name ---------------------------------------------------------------------------------------------
 
 
-def _of_settings(settings: Settings, services: Services) -> Iterator[Finding]:
+def _of_settings(settings: Settings, services: Services, *, settings_here: bool) -> Iterator[Finding]:
     try:
         engine = engine_of(settings, sessions=services.sessions)
     except DefinitionError as error:
-        yield Finding("settings", FAILURE, str(error))
+        yield _unusable(error, settings_here=settings_here)
         return
     yield Finding("settings", OK, _shown(settings))
     try:
@@ -77,6 +77,16 @@ def _of_settings(settings: Settings, services: Services) -> Iterator[Finding]:
         yield from of_table(settings.table, services)
     if settings.queue_url is not None:
         yield from of_queue(settings.queue_url, services)
+
+
+def _unusable(error: DefinitionError, *, settings_here: bool) -> Finding:
+    said = str(error)
+    if settings_here:
+        said = (
+            f"{said.rstrip('.')}. Settings are those of the environment here: name the functions instead "
+            f"(--worker NAME), or set what they have"
+        )
+    return Finding("settings", FAILURE, said)
 
 
 def _shown(settings: Settings) -> str:

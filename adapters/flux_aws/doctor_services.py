@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from flux_aws.clients import Client, Sessions
 from flux_aws.faults import CREDENTIALS, DENIED, names_of
+from flux_aws.settings import REGION
 from flux_core.errors import InvocationError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def _refused(error: Exception) -> InvocationError:
         return Refused(f"your credentials may not look at it (AWS: {error})")
     if found & CREDENTIALS:
         return Refused(f"AWS has no valid credentials from here: log in, or set AWS_PROFILE (AWS: {error})")
+    if "NoRegionError" in found:
+        return Refused(f"no region is named here: set {REGION} to the one that has the stack (AWS: {error})")
     return Refused(f"AWS did not tell: {error}")
 
 

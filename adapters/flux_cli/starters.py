@@ -54,7 +54,7 @@ STARTERS: Final = {
     "aws-terraform": Starter(
         ("aws", "aws-terraform"),
         (*_TESTED, "flux build aws", _KEYS, *_APPLIED),
-        (("aws/terraform", "flux"),),
+        (("aws/terraform", "flux"), ("aws/sam/README.md", "sam/README.md")),
     ),
     "gcp": Starter(
         ("gcp-terraform",),

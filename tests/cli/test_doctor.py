@@ -15,6 +15,7 @@ from flux_core.doctor import FAILURE, OK, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from tests.cli.conftest import Flux
 
@@ -81,7 +82,7 @@ class TestMisuse:
             (["aws", "--header", "x: y"], "those of aws are not"),
             (["aws", "--header", "x"], "--header is NAME:VALUE"),
             (["aws", "--app", "a:b"], "--app is for the app's own store"),
-            ([], "say which app"),
+            ([], "say what to look at: a cloud (aws, gcp, azure), or an app"),
         ],
     )
     def test_is_told_in_a_sentence(self, flux: Flux, words: list[str], said: str) -> None:
@@ -100,6 +101,17 @@ class TestMisuse:
         told = flux("doctor", "aws")
         assert told.exit_code == 1
         assert "FLUX_TABLE" in told.stdout
+        assert "name the functions instead (--worker NAME)" in told.stdout
+
+    def test_so_is_a_region_that_is_not_named(
+        self, flux: Flux, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+        told = flux("doctor", "aws", "--worker", "shop")
+        assert told.exit_code == 1
+        assert "set AWS_REGION to the one that has the stack" in told.stdout
 
 
 Answer = tuple[int, bytes]

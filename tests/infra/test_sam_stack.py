@@ -59,6 +59,8 @@ class TestResources:
         assert outputs["Payloads"] == f"s3://{made['PayloadBucket']}/payloads"
         assert outputs["QueueUrl"] == made["WorkQueue"]
         assert outputs["ApiFunctionAlias"].endswith(":live")
+        assert outputs["WorkerFunctionName"] == made["WorkerFunction"]
+        assert outputs["SweeperFunctionName"] == made["SweeperFunction"]
 
 
 class TestFunctions:

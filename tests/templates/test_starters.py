@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import posixpath
 import re
 import subprocess
 import sys
@@ -92,10 +93,26 @@ def test_its_readme_says_how_to_test_deploy_and_tear_it_down(kind: str) -> None:
 
 
 @every_starter
-def test_every_link_in_its_readme_leads_to_one_of_its_files(kind: str) -> None:
+def test_every_link_in_its_pages_leads_to_one_of_its_files(kind: str) -> None:
+    files = files_of(kind)
+    links = [
+        (page.as_posix(), target)
+        for page in files
+        if page.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#]+)", files[page].decode())
+        if "://" not in target
+    ]
+    assert [
+        (page, target)
+        for page, target in links
+        if PurePosixPath(posixpath.normpath(PurePosixPath(page).parent / target)) not in files
+    ] == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in STARTERS if kind != "local"])
+def test_its_readme_says_how_to_see_that_it_works(kind: str) -> None:
     readme = files_of(kind)[PurePosixPath("README.md")].decode()
-    targets = [target for target in re.findall(r"\]\(([^)#]+)", readme) if "://" not in target]
-    assert [target for target in targets if PurePosixPath(target) not in files_of(kind)] == []
+    assert f"flux doctor {kind.removesuffix('-terraform')} --" in readme.partition("## See that it works")[2]
 
 
 @every_starter

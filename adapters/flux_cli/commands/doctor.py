@@ -127,6 +127,12 @@ def _found(
     if cloud is None:
         if functions or headers:
             raise CommandFailed(f"say which cloud the functions are on: {', '.join(_CLOUDS)}", USAGE)
+        if app is None:
+            raise CommandFailed(
+                f"say what to look at: a cloud ({', '.join(_CLOUDS)}), or an app, for its store: "
+                f"--app module:attribute, or set FLUX_APP",
+                USAGE,
+            )
         engine, _ = opened(app)
         note_memory(engine)
         for finding in examine(engine, "operator"):
