@@ -6,6 +6,7 @@ pip writes about the machine is left out.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -28,6 +29,7 @@ Linux 2023; Azure's images have no older glibc than Lambda's of the same Python.
 _FIRST_ON_AMAZON_LINUX_2023: Final = 12
 _REQUIREMENTS: Final = "requirements.txt"
 _WHEELS: Final = "wheels"
+_NAMED_WHEEL: Final = re.compile(rf"^(?:\./)?{_WHEELS}/([^\s\[;]+\.whl)", re.MULTILINE)
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = 0o100644 << 16
 _OF_THE_MACHINE: Final = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
@@ -111,6 +113,13 @@ def _sources(folder: Path) -> list[tuple[PurePosixPath, bytes]]:
 def _left_to_install(source: Path, wheel: Path | None) -> dict[PurePosixPath, bytes]:
     """What the platform's own installation needs: the requirements, and the wheels that they name."""
     text = (source / _REQUIREMENTS).read_text(encoding="utf-8")
+    for name in _NAMED_WHEEL.findall(text):
+        if not Path(_WHEELS, name).is_file():
+            raise CommandFailed(
+                f"there is no '{_WHEELS}/{name}', which {str(source / _REQUIREMENTS)!r} asks for; run flux build in "
+                f"the project's folder, or put the wheel there",
+                USAGE,
+            )
     files = {
         PurePosixPath(_WHEELS, file.name): file.read_bytes()
         for file in sorted(Path(_WHEELS).glob("*.whl"))

@@ -157,6 +157,12 @@ class TestRefused:
         (project / "requirements.txt").unlink()
         refused(flux("build", "gcp"), 2, "there is no 'src/requirements.txt'")
 
+    def test_a_wheel_that_is_named_and_not_there(self, flux: Flux) -> None:
+        """Google's build would find it out, long after this."""
+        Path("wheels", TINY).unlink()
+        refused(flux("build", "gcp"), 2, f"there is no 'wheels/{TINY}', which 'src/requirements.txt' asks for")
+        assert not Path("build").exists()
+
     def test_a_requirement_that_pip_does_not_find(self, flux: Flux, project: Path) -> None:
         (project / "requirements.txt").write_text("no-such-thing==1\n")
         done = flux("build", "aws")
