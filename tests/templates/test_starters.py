@@ -116,6 +116,12 @@ def test_its_readme_says_how_to_see_that_it_works(kind: str) -> None:
 
 
 @every_starter
+def test_what_deploying_leaves_in_it_is_no_part_of_its_repository(kind: str) -> None:
+    ignored = files_of(kind)[PurePosixPath(".gitignore")].decode().split()
+    assert {"build/", ".aws-sam/", ".terraform/", "*.tfstate", "*.tfstate.*"} <= set(ignored)
+
+
+@every_starter
 def test_it_has_no_bytecode_and_no_lock_file(kind: str) -> None:
     assert [p for p in files_of(kind) if "__pycache__" in p.parts or "lock" in p.name] == []
 
