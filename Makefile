@@ -33,7 +33,7 @@ services: $(DEV_READY) ## find or install what the tests need beside Python pack
 	@$(PY) -m tests.services.install
 
 test: services ## set up and run the tests (ARGS="-k name" narrows; WORKERS=0 runs them in one process)
-	$(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 $(ARGS)
+	$(PY) -m pytest -q -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 check: lint types imports test ## what CI runs: lint, types, import rules, tests
 

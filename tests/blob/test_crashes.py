@@ -27,16 +27,14 @@ END_OF_TIME = 9_000_000_000_000
 BY_NAME = {shape.name: shape for shape in SHAPES}
 REQUEST_BY_REQUEST = [
     "plain steps",
-    "a durable retry",
     "a commit",
     "a signal",
     "a wait with a default",
     "cancel with compensations",
-    "snapshots",
 ]
-LONGER = ["a pause while suspended", "hand-overs at the deadline"]
+LONGER = ["a durable retry", "a pause while suspended", "hand-overs at the deadline", "snapshots"]
 """The same, by `make soak`."""
-ONCE = {"folder": once(1, 0), "s3": once(9, 4), "az": once(5, 2), "gs": once(5, 3)}
+ONCE = {"folder": once(3, 0), "s3": once(12, 4), "az": once(9, 2), "gs": once(9, 7)}
 DIES = "the invocation dies after the call"
 CALL_BY_CALL: dict[str, dict[str, Collection[str]]] = {
     "folder": dict.fromkeys(["a commit", "a signal", "cancel with compensations"], ONE_BLOW),

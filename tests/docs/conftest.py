@@ -11,6 +11,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 from flux_core import FluxEngine
+from flux_core.doctor import examine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,15 @@ EMULATORS = {
 """By what a page imports: the fixture that starts what it needs, and the variable that tells where it is."""
 
 
+def warm_up() -> None:
+    """Have the emulator load what it answers with: on a busy machine that takes longer than a call may on a page."""
+    from flux_gcp import FirestoreStorage
+
+    storage = FirestoreStorage(project="warm-up", timeout=60)
+    list(examine(FluxEngine(storage), "operator"))
+    storage.close()
+
+
 @pytest.fixture
 def run_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -61,6 +71,8 @@ def run_document(
         for package, (fixture, variable) in EMULATORS.items():
             if package in code:
                 monkeypatch.setenv(variable, request.getfixturevalue(fixture))
+                if package == "flux_gcp":
+                    warm_up()
         document.namespace["__name__"] = page.stem.replace("-", "_")
         before = dict(os.environ)
         try:

@@ -3,7 +3,7 @@
 All pairs: a crash before or after each storage call, and again before or after each call of the run that follows.
 Two deaths that leave the same behind (store, clock, other side, what the driver was about) have the same future, so
 it is run once: a crash after a call and one before the next differ only if something happened in between. `make soak`
-runs every pair for itself.
+runs every pair for itself, and the longest shapes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ ABREAST = (
     "a child that fails",
 )
 """Shapes of branches and children whose pairs run at every commit; `make soak` runs those of all."""
+
+
+LONG = (
+    "a loop handed over at the deadline",
+    "a loop with snapshots",
+    "a saga out of a loop in an if, resumed",
+    "snapshots",
+)
+"""Shapes with so many pairs that only `make soak` runs them."""
 
 
 class Pairs:
@@ -87,7 +96,14 @@ def test_what_was_left_alike_goes_on_alike_from_the_beginning_or_from_where_it_s
     assert len(futures) < len(undisturbed(shape).deaths)
 
 
-@pytest.mark.parametrize("shape", [*PLAIN_SHAPES, *(shape for shape in SHAPES if shape.name in ABREAST)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(shape, marks=pytest.mark.soak if shape.name in LONG else (), id=str(shape))
+        for shape in SHAPES
+        if shape in PLAIN_SHAPES or shape.name in ABREAST
+    ],
+)
 def test_two_crashes_anywhere_change_nothing(shape: Shape) -> None:
     pairs = Pairs(shape, alike=True).run()
     assert 0 < pairs.runs <= pairs.places
