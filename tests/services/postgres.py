@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 INSTALL = "apt-get install postgresql-15, or a later one; pip install 'psycopg[binary]' (the extra [dev] brings it)"
 OWNER = "postgres" if os.geteuid() == 0 else None
 """PostgreSQL refuses to run as root."""
+AS_OWNER = [] if OWNER is None else ["setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--init-groups", "--"]
+"""Before a command of PostgreSQL's. Not `Popen(user=...)`: Python has to fork for that, and gRPC, which another test of
+this process may have loaded, does not always let go of a forked child."""
 PATIENCE = 180.0
 """Seconds that a busy machine may need to start it."""
 _ACCESS = """
@@ -100,9 +103,9 @@ def start(where: Path, folder: Path, port: int = 0, *, durable: bool = False) ->
     }
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            [where / "postgres", "-D", folder / "data", *(f"--{name}={value}" for name, value in options.items())],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, user=OWNER,
-            group=OWNER,
+            [*AS_OWNER, where / "postgres", "-D", folder / "data",
+             *(f"--{name}={value}" for name, value in options.items())],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip
     give_up_at = time.monotonic() + PATIENCE
     while not _answers(port):
@@ -149,7 +152,7 @@ def _answers(port: int) -> bool:
 
 def _as_owner(command: list[str]) -> None:
     outcome = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd="/", user=OWNER, group=OWNER
+        [*AS_OWNER, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd="/"
     )
     if outcome.returncode:
         missing(f"PostgreSQL ({outcome.stderr[-500:]})", INSTALL)
