@@ -31,6 +31,9 @@ FAILURE: Final = "failure"
 UNKNOWN: Final = "unknown"
 """It could not be looked at; that is no fault of the deployment."""
 
+HERE: Final = "here"
+"""Where a finding was made that is of no function's own: on the machine that runs the command line."""
+
 PROBE: Final = InstanceRef("flux-doctor", "flux-doctor", "probe")
 OVERDUE: Final = 300.0
 """Seconds. A sweeper comes every minute, so what was due before that was not woken, or its ticks fail."""
@@ -148,8 +151,7 @@ def _read(engine: FluxEngine) -> tuple[str, str]:
 
 def _write(engine: FluxEngine) -> tuple[str, str]:
     storage, now = engine.storage, engine.clock.now()
-    header = Header(COMPLETED, now, now, 0, 0, None)
-    storage.append(PROBE, 0, b"{}", header)
+    _put_record(engine)
     storage.put_mail(PROBE, Mail("probe", "probe", now, b"{}"))
     storage.put_snapshot(PROBE, 0, b"{}")
     # Of another epoch and another record than there are: both are asked for, and neither changes anything.
@@ -214,10 +216,15 @@ def _keys(engine: FluxEngine) -> tuple[str, str] | None:
 
 def _purge(engine: FluxEngine) -> tuple[str, str]:
     """Removes what the doctor himself has left, after leaving it if need be."""
-    storage, now = engine.storage, engine.clock.now()
-    storage.append(PROBE, 0, b"{}", Header(COMPLETED, now, now, 0, 0, None))
-    storage.purge(PROBE, 0)
+    _put_record(engine)
+    engine.storage.purge(PROBE, 0)
     return OK, "instances can be deleted"
+
+
+def _put_record(engine: FluxEngine) -> None:
+    """What the probe is made of, unless it is there."""
+    now = engine.clock.now()
+    engine.storage.append(PROBE, 0, b"{}", Header(COMPLETED, now, now, 0, 0, None))
 
 
 def _payload_store(engine: FluxEngine) -> PayloadStorage | None:

@@ -8,7 +8,7 @@ and is accepted for a whole period after it has signed. The keys of a text, in t
     one key alone, and after that    k1  ->  k1, k2  ->  k2, k3, k1
 
 A second key is the next one if the digits of its id make a higher number than those of the first. This module must not
-read a store, a clock or randomness, and no message of it may show a key.
+know a cloud, nor read a clock or randomness, and no message of it may show a key.
 """
 
 from __future__ import annotations
@@ -16,15 +16,59 @@ from __future__ import annotations
 from flux_core.callbacks import checked_keys, parsed_keys
 from flux_core.errors import DefinitionError, InvocationError
 from flux_core.jsontext import write
+from flux_core.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Final, Protocol
+
+    from flux_core.ports import Logger
+else:
+    Protocol = object
 
 LAG: Final = 86400.0
 """Seconds: a day after a rotation every function has read the new text, and schedules are exact to a day."""
 
 _DAY: Final = 86400.0
+
+
+class SecretVersion(NamedTuple):
+    """One version of a secret in a cloud's store of secrets."""
+
+    text: str
+    created: float
+    """Seconds since the epoch."""
+
+    def __repr__(self) -> str:
+        return f"SecretVersion(text='[redacted]', created={self.created!r})"
+
+
+class Versions(Protocol):
+    """Those of one secret."""
+
+    def newest(self) -> SecretVersion:
+        """The one that was added last."""
+
+    def add(self, text: str) -> None:
+        """Another one, which is the newest from then on."""
+
+
+def rotate_newest(
+    versions: Versions, name: str, period: float, now: float, secret: str, logger: Logger
+) -> float | None:
+    """Add the text that comes after the newest, if that is old enough: None if so, else the seconds that are left.
+
+    `name` is what the log calls the secret; `period` and `now` (since the epoch) are seconds; `secret` is the key that
+    is added. Two at once do no harm: what signs next is the same in both texts.
+    """
+    newest = versions.newest()
+    age = now - newest.created
+    if not due(newest.text, age, period):
+        return period - age
+    after = rotated(newest.text, secret)
+    versions.add(after)
+    logger.info("the keys are rotated", secret=name, keys=len(parsed_keys(after)), another_signs=switches(newest.text))
+    return None
 
 
 def rotated(text: str, secret: str) -> str:

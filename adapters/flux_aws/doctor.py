@@ -8,22 +8,20 @@ at is `UNKNOWN`.
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from flux_aws.doctor_functions import asked, look, of_function, of_part
 from flux_aws.doctor_resources import of_queue, of_table
 from flux_aws.doctor_services import Refused, Services
 from flux_aws.function import engine_of, timekeeper
 from flux_aws.settings import Settings
-from flux_core.doctor import FAILURE, OK, Finding, examine
+from flux_core.doctor import FAILURE, HERE, OK, Finding, examine
 from flux_core.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flux_aws.doctor_functions import Deployed
-
-HERE: Final = "here"
 
 
 def examined(

@@ -18,7 +18,7 @@ from flux_azure.doctor_resources import of_container, of_deletion, of_queue, of_
 from flux_azure.doctor_services import LOG_IN, Services
 from flux_azure.scheduler import QueueScheduler
 from flux_azure.settings import POSTGRES, PURGE_SCHEDULE, QUEUE, AzureSettings
-from flux_core.doctor import FAILURE, OK, UNKNOWN, Finding, clock_finding, examine
+from flux_core.doctor import FAILURE, HERE, OK, UNKNOWN, Finding, clock_finding, examine
 from flux_core.errors import DefinitionError
 from flux_core.hosting import STORAGE
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from flux_core.engine import FluxEngine
 
-HERE: Final = "here"
 _OWN: Final = (CONNECTION, ACCOUNT_NAME, QUEUE_SERVICE)
 _NAMED_BY: Final = (STORAGE, POSTGRES, QUEUE, *_OWN)
 _WAYS_OF_OBSTORE: Final = (

@@ -13,8 +13,7 @@ from flux_azure.identity import VAULT, Identity
 from flux_azure.logger import AzureLogger
 from flux_azure.settings import RotationSettings
 from flux_azure.vault_secret import VaultSecret
-from flux_core.callbacks import parsed_keys
-from flux_core.rotation import due, rotated, switches
+from flux_core.rotation import rotate_newest
 from flux_core.system import SystemClock
 
 if TYPE_CHECKING:
@@ -30,16 +29,6 @@ def rotate(environment: Mapping[str, str] | None = None, clock: Clock | None = N
     """
     settings = RotationSettings.from_env(environment)
     secret = VaultSecret(settings.secret, Identity(settings.client_id, environment, VAULT))
-    newest = secret.newest()
-    age = (clock or SystemClock()).now() / 1000 - newest.created
-    if not due(newest.text, age, settings.period):
-        return False
-    after = rotated(newest.text, secrets.token_hex(32))
-    secret.add(after)
-    AzureLogger(settings.log_level).info(
-        "the keys are rotated",
-        secret=settings.secret,
-        keys=len(parsed_keys(after)),
-        another_signs=switches(newest.text),
-    )
-    return True
+    now = (clock or SystemClock()).now() / 1000
+    logger = AzureLogger(settings.log_level)
+    return rotate_newest(secret, settings.secret, settings.period, now, secrets.token_hex(32), logger) is None

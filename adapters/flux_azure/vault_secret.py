@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from flux_core.errors import DefinitionError, InvocationError, SchedulerUnavailable
+from flux_core.rotation import SecretVersion
 
 if TYPE_CHECKING:
     from flux_azure.identity import Identity
@@ -25,17 +26,6 @@ _ADVICE: Final = {
     403: "The app's identity needs the actions getSecret and setSecret on the secret; a secret may also be disabled.",
     404: "Check FLUX_CALLBACK_SECRET.",
 }
-
-
-class SecretVersion(NamedTuple):
-    """One version."""
-
-    text: str
-    created: float
-    """Seconds since the epoch."""
-
-    def __repr__(self) -> str:
-        return f"SecretVersion(text='[redacted]', created={self.created!r})"
 
 
 class VaultSecret:

@@ -7,9 +7,9 @@ at is `UNKNOWN`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from flux_core.doctor import FAILURE, OK, Finding, examine
+from flux_core.doctor import FAILURE, HERE, OK, Finding, examine
 from flux_core.errors import DefinitionError
 from flux_gcp.doctor_database import of_database
 from flux_gcp.doctor_jobs import of_jobs
@@ -20,8 +20,6 @@ from flux_gcp.settings import EMULATOR, FunctionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-HERE: Final = "here"
 
 
 def examined(

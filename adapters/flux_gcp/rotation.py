@@ -10,8 +10,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from flux_core.callbacks import parsed_keys
-from flux_core.rotation import due, rotated, switches
+from flux_core.rotation import rotate_newest
 from flux_core.system import SystemClock
 from flux_gcp import events
 from flux_gcp.logger import GoogleLogger, traced
@@ -58,16 +57,7 @@ def rotation_function(
 
 
 def _rotate(settings: RotationSettings, versions: SecretVersions, clock: Clock) -> dict[str, Any]:
-    newest = versions.newest()
-    age = clock.now() / 1000 - newest.created
-    if not due(newest.text, age, settings.period):
-        return {"rotated": False, "left": max(0, round(settings.period - age))}
-    after = rotated(newest.text, secrets.token_hex(32))
-    versions.add(after)
-    GoogleLogger(level=settings.log_level).info(
-        "the keys are rotated",
-        secret=settings.secret,
-        keys=len(parsed_keys(after)),
-        another_signs=switches(newest.text),
-    )
-    return {"rotated": True}
+    logger = GoogleLogger(level=settings.log_level)
+    now = clock.now() / 1000
+    left = rotate_newest(versions, settings.secret, settings.period, now, secrets.token_hex(32), logger)
+    return {"rotated": True} if left is None else {"rotated": False, "left": max(0, round(left))}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from flux_core.errors import DefinitionError, InvocationError
+from flux_core.rotation import SecretVersion
 
 if TYPE_CHECKING:
     from google.auth.transport.requests import AuthorizedSession
@@ -24,17 +25,6 @@ _ADVICE: Final = {
     403: "The function's service account needs secretmanager.versions.get, .access and .add on the secret.",
     404: "Check FLUX_CALLBACK_SECRET, and that the secret has a version.",
 }
-
-
-class SecretVersion(NamedTuple):
-    """One version."""
-
-    text: str
-    created: float
-    """Seconds since the epoch."""
-
-    def __repr__(self) -> str:
-        return f"SecretVersion(text='[redacted]', created={self.created!r})"
 
 
 class SecretVersions:

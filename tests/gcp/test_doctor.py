@@ -525,7 +525,7 @@ class TestAllOfIt:
     def test_settings_that_are_wrong_are_a_failure_and_nothing_else_is_tried(
         self, environment: dict[str, str], admin: GoogleAdmin, services: Services
     ) -> None:
-        for wrong in ({BUDGET: "soon"}, {names.QUEUE: "", SWEEPER: "off"}, {names.QUEUE: "flux"}, {STORAGE: "/tmp/x"}):  # noqa: S108
+        for wrong in ({BUDGET: "soon"}, {names.QUEUE: "", SWEEPER: "off"}, {names.QUEUE: "flux"}, {STORAGE: "/srv/x"}):
             ((where, found),) = examined(environment | wrong, {}, services)
             assert (where, found.subject, found.standing) == ("here", "settings", FAILURE)
             assert found.said.startswith(("FLUX_", "neither FLUX_"))

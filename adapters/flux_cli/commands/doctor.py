@@ -19,14 +19,13 @@ from flux_cli.operation import note_memory
 from flux_cli.options import App
 from flux_cli.output import drop_output, emit, results, written
 from flux_cli.styles import printable
-from flux_core.doctor import FAILURE, OK, UNKNOWN, WARNING, examine
+from flux_core.doctor import FAILURE, HERE, OK, UNKNOWN, WARNING, examine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flux_core.doctor import Finding
 
-_HERE: Final = "here"
 _SHOWN: Final = {
     OK: ("ok", "green", "ok"),
     WARNING: ("look", "yellow", "to look at"),
@@ -136,7 +135,7 @@ def _found(
         engine, _ = opened(app)
         note_memory(engine)
         for finding in examine(engine, "operator"):
-            yield _HERE, finding
+            yield HERE, finding
         return
     known = _CLOUDS.get(cloud)
     if known is None:
