@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from flux_aws import lambda_handler
 from flux_aws.rotation import rotation_handler
-from flux_core import NonRetryable, create_workflow, wait
+from flux_core import create_workflow, wait
 from flux_core.system import SystemClock
 from tests.aws.events import context, records, request
+from tests.infra.play import prepare, ship
 
 if TYPE_CHECKING:
     import pytest
@@ -17,20 +18,9 @@ if TYPE_CHECKING:
     from tests.infra.stack import Stack
 
 
-def prepare(ctx: Any) -> str:
-    return "large" * 20_000
-
-
 def ask(ctx: Any) -> Any:
     ctx.callback_url("approval")
     return wait("approval", timeout=600)
-
-
-def ship(ctx: Any) -> str:
-    if ctx.input.get("fails") and not ctx.data.get("mended"):
-        message = "no parcel"
-        raise NonRetryable(message)
-    return "shipped"
 
 
 order = create_workflow("order").step("prepare", prepare).step("ask", ask).step("ship", ship)

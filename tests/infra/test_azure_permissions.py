@@ -27,7 +27,7 @@ from tests.infra.play import Call, Grant, Tomorrow, idle, order, refused
 from tests.infra.sam import ROOT
 from tests.services.azurite import ACCOUNT, Azurite, AzuriteQueue
 from tests.services.proxy import Proxy, Seen
-from tests.services.terraform import Resource, schema_module
+from tests.services.terraform import Resource, by_key, schema_module
 from tests.services.vaults import KeyVault, identity, served
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Made(NamedTuple):
 
     def of(self, type_: str, name: str) -> dict[str, dict[str, Any]]:
         """By key, the values of a resource."""
-        return {one.key: one.values for one in self.resources if (one.type, one.name) == (type_, name)}
+        return by_key(self.resources, type_, name)
 
     def one(self, type_: str, name: str, key: str = "") -> dict[str, Any]:
         """The values of one resource."""

@@ -20,7 +20,7 @@ from tests.azure.deployment import App
 from tests.infra.orders import KEYS, Answer, Orders
 from tests.services import azurite
 from tests.services.azure_functions import KEY, Host
-from tests.services.terraform import Resource, schema_module
+from tests.services.terraform import Resource, by_key, schema_module
 from tests.templates.starter import written
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Planned:
 
     def of(self, type_: str, name: str) -> dict[str, dict[str, Any]]:
         """By key, the values of a resource."""
-        return {one.key: one.values for one in self._resources if (one.type, one.name) == (type_, name)}
+        return by_key(self._resources, type_, name)
 
     def settings(self) -> dict[str, str]:
         """Of the app, a reference to the vault replaced by what is there, as the platform does it."""

@@ -22,7 +22,7 @@ from tests.gcp.conftest import new_project
 from tests.gcp.deployment import until
 from tests.infra.orders import KEYS, UNAVAILABLE, Answer, Orders, patiently
 from tests.services.cloud_tasks import CloudTasks
-from tests.services.terraform import Resource, schema_module
+from tests.services.terraform import Resource, by_key, schema_module
 from tests.templates.starter import NAME, defined, written
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Planned:
 
     def of(self, type_: str, name: str) -> dict[str, dict[str, Any]]:
         """By key, the values of a resource."""
-        return {one.key: one.values for one in self._resources if (one.type, one.name) == (type_, name)}
+        return by_key(self._resources, type_, name)
 
     @property
     def functions(self) -> dict[str, dict[str, Any]]:

@@ -63,6 +63,11 @@ class Resource(NamedTuple):
     values: dict[str, Any]
 
 
+def by_key(resources: Sequence[Resource], type_: str, name: str) -> dict[str, dict[str, Any]]:
+    """By key, the values of one resource."""
+    return {one.key: one.values for one in resources if (one.type, one.name) == (type_, name)}
+
+
 class Module:
     """A copy of a module that commands are run in."""
 
